@@ -1,0 +1,244 @@
+//! The command line. What each option means is said here, once, for `--help`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::plan::Flags;
+
+/// Runs a pytest suite, or any command, on many machines over SSH as if they were your own.
+#[derive(Debug, Parser)]
+#[command(name = "cloudist", version, after_long_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  cloudist demo                              see it work, on this machine alone
+  cloudist pytest -- -x tests/unit           a suite, on two local workers
+  cloudist pytest -n 16 --hosts a,b,c        the same on three machines that you have
+  cloudist init && pytest --cloudist=test    from pytest itself
+  cloudist ssh-run -n 4 -- make bench        any command, on every worker
+
+Settings:
+  Every option of a run may also stand in [tool.cloudist] of pyproject.toml (num-workers = 8) or in
+  the environment (CLOUDIST_NUM_WORKERS=8). Options win over the environment, that over the file.
+
+Exit status:
+  Test runs end with pytest's own status (0 to 5), ssh-run with that of the command. cloudist's own:
+  90 a setting is wrong          91 no machine could be had or kept
+  92 no snapshot could be taken  93 it could not be brought to a machine
+  94 the init command failed     95 the machines lack python, pytest or the like
+  96 tests without an outcome    97 a fault of cloudist
+  130 interrupted                143 terminated
+  2 stands for a command line that can't be understood.";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show it at work: a sample suite on local machines, through the whole SSH path
+    ///
+    /// Writes a small project with a real suite, makes a virtual environment with pytest for it, starts local machines, runs the
+    /// suite on them, one failing test included, and says what to type next.
+    Demo(DemoArgs),
+    /// Make `pytest --cloudist` work in this project
+    ///
+    /// Adds a short marked block to the conftest.py of the project's root directory, or creates that file. The block does nothing
+    /// unless cloudist is asked for, and where cloudist is not installed it is silent. Running it again changes nothing.
+    Init(InitArgs),
+    /// Run a suite with no change to the project
+    ///
+    /// Starts pytest here, which finds the test files and shows the results, and workers on the machines, which import and run the tests.
+    /// Arguments after `--` are pytest's. Output, reports and exit status are those of plain pytest.
+    #[command(after_long_help = PYTEST_EXAMPLES)]
+    Pytest(PytestArgs),
+    /// Run any command on every worker
+    ///
+    /// Brings the project to the machines, runs the init command, then COMMAND in the project's directory on every worker, with
+    /// CLOUDIST_WORKER_INDEX (from 0) and CLOUDIST_NUM_WORKERS set. With one worker its output arrives byte for byte and it gets this
+    /// command's stdin; with several, each line is prefixed by the worker's number and stdin is empty. A COMMAND of one word with
+    /// spaces in it is given to the shell there.
+    #[command(after_long_help = SSH_RUN_EXAMPLES)]
+    SshRun(SshRunArgs),
+    /// Print the directory that holds the pytest plugin
+    PluginPath,
+    /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
+    #[command(hide = true)]
+    Bridge,
+    /// Be an embedded machine; speaks SSH on a loopback port until stdin ends
+    #[command(hide = true)]
+    Machine,
+}
+
+const PYTEST_EXAMPLES: &str = "\
+Examples:
+  cloudist pytest                                  the whole suite on two local workers
+  cloudist pytest -n 8 -- -x --maxfail=3 -k api    eight workers, pytest's own options
+  cloudist pytest --mode file -- tests/db          a file's tests stay together
+  cloudist pytest --hosts ci@h1,h2:2222 --init-command 'pip install -r requirements.txt'
+
+Exit status: pytest's own (0 to 5); 90 to 97 as `cloudist --help` tells.";
+
+const SSH_RUN_EXAMPLES: &str = "\
+Examples:
+  cloudist ssh-run -- python -m build
+  cloudist ssh-run -n 4 -- sh -c 'echo shard $CLOUDIST_WORKER_INDEX of $CLOUDIST_NUM_WORKERS'
+  cloudist ssh-run --fetch 'htmlcov/**' --fetch-to out -- make coverage
+  cat data.csv | cloudist ssh-run --hosts big -- python train.py > model.bin
+
+Exit status: that of COMMAND, 128 plus the number of the signal that ended it; with several workers the
+first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after Ctrl-C.";
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where to put the sample project
+    #[arg(long, value_name = "DIR", default_value = "cloudist-demo")]
+    pub dir: PathBuf,
+    /// How many workers
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 4)]
+    pub num_workers: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The project's root directory [default: the nearest one upwards with a pytest configuration, else this one]
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Take the block out again
+    #[arg(long)]
+    pub remove: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PytestArgs {
+    /// How the tests are dealt out: `test` one by one as workers ask, `file` keeps a file's tests on one worker, `no` runs
+    /// plain pytest [default: test]
+    #[arg(long, value_name = "MODE", alias = "cloudist")]
+    pub mode: Option<String>,
+    /// Group the tests (in mode `file`, the files) into this many chunks per worker [default: none, work goes out as workers ask]
+    #[arg(long, value_name = "N", alias = "cd-tasks-per-worker-target", help_heading = "Work")]
+    pub tasks_per_worker_target: Option<String>,
+    /// When tests may start: `first` after all files are collected, `stream` as soon as one is, `auto` `first` for suites of up
+    /// to 32 files [default: auto]
+    #[arg(long, value_name = "WHEN", alias = "cd-collect", help_heading = "Work")]
+    pub collect: Option<String>,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Arguments for pytest
+    #[arg(last = true, value_name = "PYTEST ARGS")]
+    pub pytest: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct SshRunArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Bring back the files that match, relative to the project's directory there; `**` crosses directories. May be repeated
+    #[arg(long, value_name = "GLOB", help_heading = "Results")]
+    pub fetch: Vec<String>,
+    /// Where fetched files go, into a folder `worker-N` each
+    #[arg(long, value_name = "DIR", default_value = "cloudist-fetched", help_heading = "Results")]
+    pub fetch_to: PathBuf,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// What every run takes, each also under pytest's name for it (`--cd-…`).
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// How many workers, over all machines [default: 2]
+    #[arg(short = 'n', long, value_name = "N", alias = "cd-num-workers", help_heading = "Machines")]
+    pub num_workers: Option<String>,
+    /// CPUs a worker needs; fractions allowed [default: 1]
+    #[arg(long, value_name = "CPUS", alias = "cd-cpu-per-worker", help_heading = "Machines")]
+    pub cpu_per_worker: Option<String>,
+    /// Memory a worker needs: a number of GiB, or with a unit (512MiB) [default: 2 GiB]
+    #[arg(long, value_name = "SIZE", alias = "cd-memory-per-worker", help_heading = "Machines")]
+    pub memory_per_worker: Option<String>,
+    /// Highest acceptable chance, in percent, that a cloud machine is taken away; 0 rents machines that never are [default: 80]
+    #[arg(long, value_name = "PERCENT", alias = "cd-interrupt-prob", help_heading = "Machines")]
+    pub interrupt_prob: Option<String>,
+    /// Where machines come from: `local` processes on this machine, `hosts` you have, or `ec2` [default: hosts if any are named, else local]
+    #[arg(long, value_name = "PROVIDER", alias = "cd-provider", help_heading = "Machines")]
+    pub provider: Option<String>,
+    /// Machines to use: [user@]host[:port], comma-separated or repeated; ~/.ssh/config, the ssh agent and known_hosts are honoured
+    #[arg(long, value_name = "LIST", alias = "cd-hosts", help_heading = "Machines")]
+    pub hosts: Vec<String>,
+    /// The Python interpreter on the machines; with a slash but not absolute, inside the project [default: this one for local, else python3]
+    #[arg(long, value_name = "PATH", alias = "cd-python", help_heading = "Machines")]
+    pub python: Option<String>,
+    /// Files to bring along that ignore rules leave out, or that lie elsewhere: a path or a glob. May be repeated
+    #[arg(long, value_name = "GLOB", alias = "cd-extra-files", help_heading = "Project")]
+    pub extra_files: Vec<String>,
+    /// A shell command to run once on each machine, in the project's directory, before anything else
+    #[arg(long, value_name = "COMMAND", alias = "cd-init-command", help_heading = "Project")]
+    pub init_command: Option<String>,
+    /// Refuse to send a project larger than this: a number of GiB, or with a unit (500MiB) [default: 2 GiB]
+    #[arg(long, value_name = "SIZE", alias = "cd-snapshot-limit", help_heading = "Project")]
+    pub snapshot_limit: Option<String>,
+    /// The local interpreter whose project and paths are used [default: that of the active virtual environment, else python3]
+    #[arg(long, value_name = "PATH", help_heading = "Project")]
+    pub local_python: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The options that were given, by name.
+    pub fn flags(&self) -> Flags {
+        let single = [
+            ("num-workers", &self.num_workers),
+            ("cpu-per-worker", &self.cpu_per_worker),
+            ("memory-per-worker", &self.memory_per_worker),
+            ("interrupt-prob", &self.interrupt_prob),
+            ("provider", &self.provider),
+            ("python", &self.python),
+            ("init-command", &self.init_command),
+            ("snapshot-limit", &self.snapshot_limit),
+        ];
+        let mut flags = flags(&single);
+        for (name, values) in [("hosts", &self.hosts), ("extra-files", &self.extra_files)] {
+            if !values.is_empty() {
+                flags.insert(name.into(), values.clone());
+            }
+        }
+        flags
+    }
+}
+
+impl PytestArgs {
+    pub fn flags(&self) -> Flags {
+        let mut all = self.run.flags();
+        all.extend(flags(&[
+            ("mode", &self.mode),
+            ("tasks-per-worker-target", &self.tasks_per_worker_target),
+            ("collect", &self.collect),
+        ]));
+        all
+    }
+}
+
+fn flags(given: &[(&str, &Option<String>)]) -> Flags {
+    given.iter().filter_map(|(name, value)| Some(((*name).to_owned(), vec![(*value).clone()?]))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_may_be_spelled_as_pytest_spells_it() {
+        let cli = Cli::parse_from(["cloudist", "pytest", "--cd-num-workers", "3", "--cd-hosts=a", "--", "-x"]);
+        let Command::Pytest(args) = cli.command else { panic!("not pytest") };
+        assert_eq!(args.flags()["num-workers"], ["3"]);
+        assert_eq!(args.flags()["hosts"], ["a"]);
+        assert_eq!(args.pytest, ["-x"]);
+    }
+}

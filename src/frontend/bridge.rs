@@ -1,0 +1,324 @@
+//! The bridge to the local pytest: pumps frames and runs the tests that it asks for.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process,
+};
+
+use bytes::Bytes;
+use futures_util::SinkExt;
+use tokio::{
+    net::unix::pipe,
+    sync::mpsc,
+    task::{self, JoinHandle},
+};
+use tokio_util::codec::{FramedRead, FramedWrite};
+
+use super::{
+    config,
+    failure::{Failure, exit_code},
+};
+use crate::{
+    plan::{ProviderKind, Settings},
+    protocol::{
+        Frame, FrameCodec, PROTOCOL,
+        bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
+    },
+    provider::{
+        Hosts, Local, Provider, ProviderError,
+        hosts::{HostList, SshConfig, ssh_config_file},
+    },
+    run::{
+        Fleet, FleetPlan, Ground, RunError, SessionGround, prepare,
+        tests::{Bridge, Ending, Rules, TestRun},
+    },
+};
+
+/// `cloudist bridge`: serves the plugin that started this process.
+pub fn bridge() -> Result<u8, Failure> {
+    let pipes = rustix::io::dup(rustix::stdio::stdin()).and_then(|read| {
+        let write = rustix::io::dup(rustix::stdio::stdout())?;
+        Ok((read, write))
+    });
+    let (read, write) = pipes.map_err(|error| internal("failed to take over stdin and stdout", error.into()))?;
+    runtime()?.block_on(async {
+        let line = Line::open(read, write)?;
+        serve(line, None).await.map(|()| 0)
+    })
+}
+
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // One thread: small frames pass faster through it than through several, and one owner needs no locks.
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal("failed to start the event loop", error))
+}
+
+fn internal(what: &str, error: io::Error) -> Failure {
+    Failure::new(exit_code::INTERNAL, format!("{what}: {error}"))
+}
+
+/// The line to the plugin: two pumps and the channels between them and the run.
+pub struct Line {
+    bridge: Bridge,
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+impl Line {
+    pub fn open(read: OwnedFd, write: OwnedFd) -> Result<Self, Failure> {
+        let failed = |error| internal("failed to open the bridge to pytest", error);
+        let read = pipe::Receiver::from_owned_fd(read).map_err(failed)?;
+        let write = pipe::Sender::from_owned_fd(write).map_err(failed)?;
+        let (incoming_sender, incoming) = mpsc::channel(Bridge::WAITING);
+        let (outgoing, outgoing_receiver) = mpsc::channel(Bridge::WAITING);
+        Ok(Self {
+            bridge: Bridge { incoming, outgoing },
+            reader: tokio::spawn(pump_in(read, incoming_sender)),
+            writer: tokio::spawn(pump_out(write, outgoing_receiver)),
+        })
+    }
+
+    async fn tell(&self, message: &ToPlugin) {
+        self.bridge.outgoing.send(Frame::with_blob(message, Bytes::new())).await.ok();
+    }
+
+    /// Sends what is still waiting and lets the plugin hang up first.
+    async fn hang_up(self) {
+        let Self { bridge: Bridge { mut incoming, outgoing }, reader, writer } = self;
+        drop(outgoing);
+        writer.await.ok();
+        while incoming.recv().await.is_some() {}
+        reader.await.ok();
+    }
+}
+
+async fn pump_in(read: pipe::Receiver, sender: mpsc::Sender<Result<FromPlugin, RunError>>) {
+    use futures_util::StreamExt;
+    let mut frames = FramedRead::with_capacity(read, FrameCodec, 64 << 10);
+    while let Some(frame) = frames.next().await {
+        let message = frame.and_then(|frame| frame.parse::<FromPlugin>());
+        let message = message.map_err(|error| RunError::Bridge { detail: crate::text::chain(&error) });
+        let broken = message.is_err();
+        if sender.send(message).await.is_err() || broken {
+            return;
+        }
+    }
+}
+
+async fn pump_out(write: pipe::Sender, mut frames: mpsc::Receiver<Frame>) {
+    let mut sink = FramedWrite::new(write, FrameCodec);
+    sink.set_backpressure_boundary(256 << 10);
+    while let Some(frame) = frames.recv().await {
+        if sink.feed(frame).await.is_err() {
+            return;
+        }
+        // What waits already goes out in the same write.
+        while let Ok(frame) = frames.try_recv() {
+            if sink.feed(frame).await.is_err() {
+                return;
+            }
+        }
+        if sink.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Machines that were asked for before the local pytest had spoken.
+pub struct EarlyFleet {
+    pub fleet: Fleet,
+    pub settings: Settings,
+    /// The options they were asked for with.
+    pub flags: crate::plan::Flags,
+}
+
+/// Runs what the plugin on `line` asks for, from its `hello` to the end.
+pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Result<(), Failure> {
+    let hello = match line.bridge.incoming.recv().await {
+        Some(Ok(FromPlugin::Hello(hello))) => hello,
+        Some(Ok(_)) => return refuse(line, early, "the first message was not a hello").await,
+        Some(Err(error)) => return refuse(line, early, &crate::text::chain(&error)).await,
+        // pytest ended on its own: --help, --collect-only, a usage error.
+        None => {
+            if let Some(early) = early {
+                early.fleet.finish().await;
+            }
+            return Ok(());
+        }
+    };
+    let (fleet, result) = run(&mut line, &hello, early).await;
+    if let Some(fleet) = fleet {
+        fleet.finish().await;
+    }
+    line.tell(&end(result)).await;
+    line.hang_up().await;
+    Ok(())
+}
+
+async fn refuse(line: Line, early: Option<EarlyFleet>, detail: &str) -> Result<(), Failure> {
+    if let Some(early) = early {
+        early.fleet.finish().await;
+    }
+    let error = RunError::Bridge { detail: detail.into() };
+    line.tell(&end(Err(error.into()))).await;
+    line.hang_up().await;
+    Ok(())
+}
+
+/// The fleet comes back whatever happens, since it has to be ended.
+async fn run(
+    line: &mut Line,
+    hello: &Hello,
+    early: Option<EarlyFleet>,
+) -> (Option<Fleet>, Result<(Ending, ProviderKind), Failure>) {
+    let (mut fleet, settings) = match muster(hello, early).await {
+        Ok(mustered) => mustered,
+        Err(failure) => return (None, Err(failure)),
+    };
+    line.tell(&plan_message(fleet.run(), &settings)).await;
+    let ground = ground(hello, &settings, fleet.run());
+    let preparing = task::spawn_blocking(move || prepare(&ground));
+    let rules = Rules::new(&settings, hello);
+    let ending = TestRun::new(rules, &mut fleet, &mut line.bridge).drive(preparing).await;
+    (Some(fleet), ending.map(|ending| (ending, settings.provider)).map_err(Failure::from))
+}
+
+/// The machines for this run: the early ones if they are what is wanted, else new ones.
+async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Settings), Failure> {
+    if hello.protocol != PROTOCOL {
+        let detail = format!("the plugin speaks protocol {}, this is {PROTOCOL}", hello.protocol);
+        return Err(RunError::Bridge { detail }.into());
+    }
+    let mut flags = hello.flags.clone();
+    flags.insert("mode".into(), vec![hello.mode.clone()]);
+    if let Some(early) = &early {
+        flags.extend(early.flags.clone());
+        flags.insert("mode".into(), vec![hello.mode.clone()]);
+    }
+    let merged = config::settings(flags, "--cd-", Path::new(&hello.cwd));
+    let (early, settings) = match (early, merged) {
+        (early, Ok(settings)) => (early, settings),
+        (Some(early), Err(failure)) => {
+            early.fleet.finish().await;
+            return Err(failure);
+        }
+        (None, Err(failure)) => return Err(failure),
+    };
+    if let Some(early) = early {
+        if same_machines(&early.settings, &settings) {
+            return Ok((early.fleet, settings));
+        }
+        early.fleet.finish().await;
+    }
+    let fleet = launch(&settings, Path::new(&hello.python))?;
+    Ok((fleet, settings))
+}
+
+/// Asks for the machines that `settings` want.
+pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure> {
+    let provider = match settings.provider {
+        ProviderKind::Local => Provider::Local(Local::new(BTreeMap::new()).map_err(provider_failure)?),
+        ProviderKind::Hosts => {
+            let list = settings.hosts.join(",").parse::<HostList>().map_err(provider_failure)?;
+            Provider::Hosts(Hosts::new(list, SshConfig::new(ssh_config_file())))
+        }
+        ProviderKind::Ec2 => return Err(RunError::NoEc2.into()),
+    };
+    let plan = FleetPlan {
+        run: run_id(),
+        workers: settings.num_workers,
+        python: match (&settings.python, settings.provider) {
+            // A relative interpreter lies in the snapshot, or is made by the init command.
+            (Some(python), _) => python.starts_with('/').then(|| python.clone()),
+            (None, ProviderKind::Local) => local_python.to_str().map(str::to_owned),
+            (None, _) => None,
+        },
+    };
+    Ok(Fleet::launch(provider, plan))
+}
+
+fn provider_failure(error: impl Into<ProviderError>) -> Failure {
+    RunError::from(error.into()).into()
+}
+
+/// Whether machines that were asked for with one are right for the other.
+fn same_machines(asked: &Settings, wanted: &Settings) -> bool {
+    let what = |settings: &Settings| {
+        let size = (settings.num_workers, settings.memory_per_worker);
+        (settings.provider, settings.hosts.clone(), size, settings.python.clone(), settings.interrupt_prob)
+    };
+    what(asked) == what(wanted) && asked.cpu_per_worker == wanted.cpu_per_worker
+}
+
+fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
+    let paths = |texts: &[String]| texts.iter().map(PathBuf::from).collect();
+    Ground {
+        rootdir: PathBuf::from(&hello.rootdir),
+        cwd: PathBuf::from(&hello.cwd),
+        sys_path: paths(&hello.sys_path),
+        further: paths(&hello.roots),
+        extra_files: settings.extra_files.clone(),
+        limit: settings.snapshot_limit.as_u64(),
+        init_command: settings.init_command.clone(),
+        python: settings.python.clone(),
+        session: Some(SessionGround {
+            args: hello.args.clone(),
+            inifile: hello.inipath.as_ref().map(PathBuf::from),
+            env: hello.env.clone(),
+            mainargv: hello.mainargv.clone(),
+            testrunuid: run.to_owned(),
+            workerinput: hello.workerinput.clone(),
+        }),
+    }
+}
+
+/// A name for the run: when it began, and on which process.
+pub fn run_id() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", since.as_millis(), process::id())
+}
+
+fn plan_message(run: &str, settings: &Settings) -> ToPlugin {
+    let workers = settings.num_workers;
+    let noun = if workers == 1 { "worker" } else { "workers" };
+    ToPlugin::Plan {
+        run: run.into(),
+        provider: settings.provider.to_string(),
+        mode: settings.mode.to_string(),
+        workers,
+        line: format!("{workers} {noun} on {}, mode {}", settings.provider, settings.mode),
+    }
+}
+
+fn end(result: Result<(Ending, ProviderKind), Failure>) -> ToPlugin {
+    let (status, summary) = match result {
+        Ok((Ending::Done(summary), provider)) => (EndStatus::Done, Some((summary, provider))),
+        Ok((Ending::Stopped(summary), provider)) => (EndStatus::Stopped, Some((summary, provider))),
+        Ok((Ending::Abandoned, _)) => (EndStatus::Stopped, None),
+        Err(failure) => {
+            return ToPlugin::End {
+                status: EndStatus::Failed,
+                message: failure.message,
+                help: failure.help,
+                exit_code: i32::from(failure.exit_code),
+                summary: serde_json::Value::Null,
+            };
+        }
+    };
+    let summary = match summary {
+        Some((summary, provider)) => serde_json::json!({
+            "tests": summary.tests,
+            "workers": summary.workers,
+            "machines": summary.machines,
+            "seconds": summary.seconds,
+            "provider": provider.to_string(),
+        }),
+        None => serde_json::Value::Null,
+    };
+    ToPlugin::End { status, message: String::new(), help: None, exit_code: 0, summary }
+}

@@ -1,0 +1,59 @@
+//! The Python interpreter on this side: which one, and what it knows of the project.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+
+use super::failure::{Failure, exit_code};
+use crate::templates;
+
+/// Where an interpreter finds the project's code.
+#[derive(Debug, Deserialize)]
+pub struct Interpreter {
+    pub executable: String,
+    pub sys_path: Vec<String>,
+    pub roots: Vec<String>,
+}
+
+/// The interpreter to use: the one named, that of the active virtual environment, or the first on the PATH.
+pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    if let Some(environment) = env::var_os("VIRTUAL_ENV").or_else(|| env::var_os("CONDA_PREFIX")) {
+        let path = Path::new(&environment).join("bin/python");
+        if path.is_file() {
+            return Ok(path);
+        }
+    }
+    let places = env::var_os("PATH").unwrap_or_default();
+    ["python3", "python"]
+        .iter()
+        .flat_map(|name| env::split_paths(&places).map(move |place| place.join(name)))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Failure::new(exit_code::ENVIRONMENT, "there is no python3 on the PATH")
+                .with_help("activate the project's virtual environment, or name its interpreter with --local-python")
+        })
+}
+
+/// Asks the interpreter at `path` about the project in `dir`.
+pub fn probe(path: &Path, dir: &Path) -> Result<Interpreter, Failure> {
+    let failed = |detail: String| {
+        Failure::new(exit_code::ENVIRONMENT, format!("failed to ask {} about its paths: {detail}", path.display()))
+    };
+    let output = Command::new(path)
+        .args(["-c", templates::INTERPRETER_PROBE])
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    }
+    serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,42 @@
+//! The commands as a user types them, and the one place where errors become exit codes.
+
+mod args;
+mod bridge;
+mod config;
+mod demo;
+mod failure;
+mod init;
+mod interpreter;
+mod pytest;
+mod ssh_run;
+
+pub use args::Cli;
+pub use failure::Failure;
+
+use args::Command;
+use std::process::ExitCode;
+
+/// Does what the command line says.
+pub fn main(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Demo(args) => demo::demo(&args),
+        Command::Init(args) => init::init(&args),
+        Command::Pytest(args) => pytest::pytest(args),
+        Command::SshRun(args) => ssh_run::ssh_run(args),
+        Command::PluginPath => pytest::print_plugin_path(),
+        Command::Bridge => bridge::bridge(),
+        Command::Machine => crate::provider::local::serve().map_err(|error| {
+            Failure::new(failure::exit_code::INTERNAL, format!("a local machine broke down: {}", crate::text::chain(&error)))
+        }).map(|()| 0),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            if let Some(help) = &failure.help {
+                eprintln!("help: {help}");
+            }
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `cloudist pytest`: starts the local pytest, and the machines beside it.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::{
+    process::Child,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+
+use super::{
+    args::PytestArgs,
+    bridge::{self, EarlyFleet, Line},
+    config,
+    failure::{Failure, exit_code},
+    interpreter,
+};
+use crate::{cache, plan::Mode, templates};
+
+/// Descriptors of the bridge in the child.
+const BRIDGE_READ: i32 = 198;
+const BRIDGE_WRITE: i32 = 199;
+
+
+pub fn pytest(args: PytestArgs) -> Result<u8, Failure> {
+    bridge::runtime()?.block_on(run(args))
+}
+
+async fn run(args: PytestArgs) -> Result<u8, Failure> {
+    let cwd = current_dir()?;
+    let flags = args.flags();
+    let settings = config::settings(flags.clone(), "--", &cwd)?;
+    let python = interpreter::find(args.run.local_python.as_deref())?;
+    let mut command = tokio::process::Command::new(&python);
+    command.args(["-m", "pytest"]);
+    if settings.mode == Mode::No {
+        let mut child = command.args(&args.pytest).spawn().map_err(|error| not_started(&python, error))?;
+        let status = follow(&mut child).await?;
+        return Ok(code(status));
+    }
+    let plugin = plugin_directory().map_err(|error| {
+        Failure::new(exit_code::INTERNAL, format!("failed to put the pytest plugin into the cache: {error}"))
+            .with_help("set CLOUDIST_CACHE_DIR to a directory that can be written")
+    })?;
+    let (to_child, child_read, from_child, child_write) = bridge_pipes()?;
+    command
+        .args(["-p", "pytest_cloudist"])
+        .arg(format!("--cloudist={}", settings.mode))
+        .args(&args.pytest)
+        .env("PYTHONPATH", python_path(&plugin))
+        .env("CLOUDIST_PLUGIN_DIR", &plugin)
+        .env("CLOUDIST_BIN", env::current_exe().unwrap_or_else(|_| "cloudist".into()))
+        .env("CLOUDIST_BRIDGE", format!("{BRIDGE_READ},{BRIDGE_WRITE}"))
+        .stdin(Stdio::inherit());
+    command
+        .as_std_mut()
+        .fd_mappings(vec![
+            FdMapping { parent_fd: child_read, child_fd: BRIDGE_READ },
+            FdMapping { parent_fd: child_write, child_fd: BRIDGE_WRITE },
+        ])
+        .expect("the two descriptors differ");
+    let mut child = command.spawn().map_err(|error| not_started(&python, error))?;
+    // The child's ends live in the command; here they would keep the bridge open for ever.
+    drop(command);
+
+    // Machines start while pytest does.
+    let fleet = match bridge::launch(&settings, &python) {
+        Ok(fleet) => fleet,
+        Err(failure) => {
+            child.kill().await.ok();
+            return Err(failure);
+        }
+    };
+    let line = Line::open(from_child, to_child)?;
+    let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }));
+    let (served, status) = tokio::join!(served, follow(&mut child));
+    served?;
+    Ok(code(status?))
+}
+
+/// Waits for pytest's end and passes signals on to it.
+async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
+    let failed = |error: io::Error| Failure::new(exit_code::INTERNAL, format!("failed to follow pytest: {error}"));
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+    loop {
+        tokio::select! {
+            status = child.wait() => return status.map_err(failed),
+            _ = interrupts.recv() => {
+                if !terminal_signals_child() {
+                    pass_on(child, rustix::process::Signal::INT);
+                }
+            }
+            _ = terminations.recv() => {
+                pass_on(child, rustix::process::Signal::TERM);
+                if timeout(Duration::from_secs(20), child.wait()).await.is_err() {
+                    child.kill().await.map_err(failed)?;
+                }
+            }
+        }
+    }
+}
+
+/// Whether Ctrl-C comes from a terminal, whose foreground group pytest is in too.
+fn terminal_signals_child() -> bool {
+    let own = rustix::process::getpgrp();
+    fs::File::open("/dev/tty").ok().and_then(|tty| rustix::termios::tcgetpgrp(&tty).ok()).is_some_and(|foreground| foreground == own)
+}
+
+fn pass_on(child: &Child, signal: rustix::process::Signal) {
+    let pid = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+    if let Some(pid) = pid {
+        rustix::process::kill_process(pid, signal).ok();
+    }
+}
+
+/// As a shell has it: 128 and the signal's number for a child that was killed.
+fn code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code as u8,
+        (None, Some(signal)) => 128 + signal as u8,
+        (None, None) => exit_code::INTERNAL,
+    }
+}
+
+fn not_started(python: &Path, error: io::Error) -> Failure {
+    Failure::new(exit_code::ENVIRONMENT, format!("failed to start {}: {error}", python.display()))
+        .with_help("name the project's interpreter with --local-python")
+}
+
+pub fn current_dir() -> Result<PathBuf, Failure> {
+    env::current_dir()
+        .map_err(|error| Failure::new(exit_code::INTERNAL, format!("the working directory can't be read: {error}")))
+}
+
+type Pipes = (OwnedFd, OwnedFd, OwnedFd, OwnedFd);
+
+/// A pipe each way; no other child inherits any end.
+fn bridge_pipes() -> Result<Pipes, Failure> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
+    pipe()
+        .and_then(|(child_read, to_child)| {
+            let (from_child, child_write) = pipe()?;
+            Ok((to_child, child_read, from_child, child_write))
+        })
+        .map_err(|error| Failure::new(exit_code::INTERNAL, format!("failed to make pipes: {error}")))
+}
+
+fn python_path(plugin: &Path) -> std::ffi::OsString {
+    let mut path = plugin.as_os_str().to_owned();
+    if let Some(given) = env::var_os("PYTHONPATH").filter(|given| !given.is_empty()) {
+        path.push(":");
+        path.push(given);
+    }
+    path
+}
+
+/// The directory with the plugin of this very version, written if it isn't there.
+pub fn plugin_directory() -> io::Result<PathBuf> {
+    let digest = crate::snapshot::Digest::of(&templates::PLUGIN.iter().flat_map(|file| file.text.bytes()).collect::<Vec<_>>());
+    let dir = cache::directory()?.join("plugin").join(&digest.to_string()[..16]);
+    for file in templates::PLUGIN {
+        let path = dir.join(file.path);
+        if fs::read(&path).is_ok_and(|text| text == file.text.as_bytes()) {
+            continue;
+        }
+        let parent = path.parent().unwrap_or(&dir);
+        fs::create_dir_all(parent)?;
+        let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
+        temporary.write_all(file.text.as_bytes())?;
+        temporary.persist(&path)?;
+    }
+    Ok(dir)
+}
+
+pub fn print_plugin_path() -> Result<u8, Failure> {
+    let dir = plugin_directory()
+        .map_err(|error| Failure::new(exit_code::INTERNAL, format!("failed to write the pytest plugin: {error}")))?;
+    println!("{}", dir.display());
+    Ok(0)
+}

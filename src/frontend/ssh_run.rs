@@ -1,0 +1,278 @@
+//! `cloudist ssh-run`: a command on every worker, its output here.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, IsTerminal, Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Component, Path, PathBuf},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    task,
+};
+
+use super::{
+    args::SshRunArgs,
+    bridge, config,
+    failure::{Failure, exit_code},
+    init::project_root,
+    interpreter, pytest,
+};
+use crate::{
+    machine::Signal,
+    run::{
+        Ground, RunError,
+        command::{CommandEnding, CommandInput, CommandOutput, CommandPlan, CommandRun, Stdin, Stream},
+        prepare,
+    },
+};
+
+/// Pieces of output that may wait for a slow terminal or pipe.
+const OUTPUT_WAITING: usize = 64;
+
+/// Pieces of input that may wait for the command.
+const INPUT_WAITING: usize = 16;
+
+pub fn ssh_run(args: SshRunArgs) -> Result<u8, Failure> {
+    let runtime = bridge::runtime()?;
+    let result = runtime.block_on(run(args));
+    // A read of the terminal can't be cancelled; it must not keep the process alive.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(args: SshRunArgs) -> Result<u8, Failure> {
+    let cwd = pytest::current_dir()?;
+    let settings = config::settings(args.run.flags(), "--", &cwd)?;
+    let python = interpreter::find(args.run.local_python.as_deref())?;
+    let mut fleet = bridge::launch(&settings, &python)?;
+
+    let ground = {
+        let (python, cwd, settings) = (python, cwd.clone(), settings.clone());
+        move || -> Result<Ground, Failure> {
+            let known = interpreter::probe(&python, &cwd)?;
+            Ok(Ground {
+                rootdir: project_root(&cwd),
+                cwd,
+                sys_path: known.sys_path.iter().map(PathBuf::from).collect(),
+                further: known.roots.iter().map(PathBuf::from).collect(),
+                extra_files: settings.extra_files.clone(),
+                limit: settings.snapshot_limit.as_u64(),
+                init_command: settings.init_command.clone(),
+                python: settings.python.clone(),
+                session: None,
+            })
+        }
+    };
+    let preparing = task::spawn_blocking(move || {
+        let ground = ground().map_err(|failure| RunError::Interpreter { message: failure.message })?;
+        prepare(&ground)
+    });
+    let (output, mut shown) = mpsc::channel(OUTPUT_WAITING);
+    let (input_sender, input) = mpsc::channel(INPUT_WAITING);
+    let stdin = if settings.num_workers == 1 { Stdin::PassedOn } else { Stdin::Empty };
+    let plan = CommandPlan {
+        argv: argv(&args.command),
+        workers: settings.num_workers,
+        stdin,
+        fetch: args.fetch.clone(),
+    };
+    if stdin == Stdin::PassedOn {
+        pump_stdin(input_sender.clone());
+    }
+    let watcher = task::spawn(watch_signals(input_sender)?);
+    let several = settings.num_workers > 1;
+    let mut screen = Screen::new(several, args.fetch_to.clone());
+    let showing = task::spawn_blocking(move || {
+        while let Some(output) = shown.blocking_recv() {
+            screen.show(output)?;
+        }
+        screen.finish()
+    });
+    let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, input).await;
+    fleet.finish().await;
+    watcher.abort();
+    let shown = showing.await.map_err(|error| Failure::new(exit_code::INTERNAL, error.to_string()))?;
+    let ending = ending?;
+    shown.or_else(|error| match error.kind() {
+        // Whoever read our output has had enough, as with `| head`.
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(Failure::new(exit_code::INTERNAL, format!("failed to write the output: {error}"))),
+    })?;
+    status(&ending)
+}
+
+/// One word with white space in it is a shell's business, as with ssh.
+fn argv(command: &[String]) -> Vec<String> {
+    match command {
+        [line] if line.contains(char::is_whitespace) => vec!["sh".into(), "-c".into(), line.clone()],
+        words => words.to_vec(),
+    }
+}
+
+fn status(ending: &CommandEnding) -> Result<u8, Failure> {
+    match ending.interrupted {
+        Some(Signal::Interrupt) => return Ok(exit_code::INTERRUPTED),
+        Some(_) => return Ok(exit_code::TERMINATED),
+        None => {}
+    }
+    let first = ending.statuses.values().copied().find(|&status| status != 0);
+    match first {
+        Some(status) if status < 0 => Ok(u8::try_from(128 - status).unwrap_or(exit_code::INTERNAL)),
+        Some(status) => Ok(u8::try_from(status).unwrap_or(exit_code::INTERNAL)),
+        None if ending.lost > 0 => {
+            let message = format!("{} of the workers lost their machine before the command had ended", ending.lost);
+            Err(Failure::new(exit_code::NO_MACHINE, message))
+        }
+        None => Ok(0),
+    }
+}
+
+/// Reads stdin on a thread of its own: a terminal can't be read in any other way.
+fn pump_stdin(sender: mpsc::Sender<CommandInput>) {
+    task::spawn_blocking(move || {
+        let mut stdin = io::stdin().lock();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let message = match stdin.read(&mut buffer) {
+                Ok(0) | Err(_) => CommandInput::StdinEnded,
+                Ok(length) => CommandInput::Stdin(Bytes::copy_from_slice(&buffer[..length])),
+            };
+            let ended = matches!(message, CommandInput::StdinEnded);
+            if sender.blocking_send(message).is_err() || ended {
+                return;
+            }
+        }
+    });
+}
+
+fn watch_signals(sender: mpsc::Sender<CommandInput>) -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error: io::Error| Failure::new(exit_code::INTERNAL, format!("failed to watch for signals: {error}"));
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
+    Ok(async move {
+        loop {
+            let message = tokio::select! {
+                _ = interrupts.recv() => CommandInput::Interrupt,
+                _ = terminations.recv() => CommandInput::Terminate,
+                _ = hangups.recv() => CommandInput::Terminate,
+            };
+            if sender.send(message).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Where output goes: byte for byte from one worker, by prefixed lines from several.
+struct Screen {
+    several: bool,
+    lines: BTreeMap<(u32, u8), BytesMut>,
+    fetch_to: PathBuf,
+    fetched: BTreeMap<u32, usize>,
+}
+
+impl Screen {
+    fn new(several: bool, fetch_to: PathBuf) -> Self {
+        Self { several, lines: BTreeMap::new(), fetch_to, fetched: BTreeMap::new() }
+    }
+
+    fn show(&mut self, output: CommandOutput) -> io::Result<()> {
+        match output {
+            CommandOutput::Bytes { stream, data, .. } if !self.several => write_to(stream, &data),
+            CommandOutput::Bytes { worker, stream, data } => self.show_lines(worker, stream, &data),
+            CommandOutput::File { worker, path, mode, offset, data, last } => {
+                if last {
+                    *self.fetched.entry(worker).or_default() += 1;
+                }
+                self.keep(worker, &path, mode, offset, &data)
+            }
+            CommandOutput::Note(text) => write_to(Stream::Stderr, format!("cloudist: {text}\n").as_bytes()),
+            CommandOutput::Exited { worker, status } if self.several && status != 0 => {
+                self.flush_worker(worker)?;
+                let how = crate::machine::ExitText(status);
+                write_to(Stream::Stderr, format!("cloudist: worker {worker} ended with {how}\n").as_bytes())
+            }
+            CommandOutput::Exited { worker, .. } => self.flush_worker(worker),
+        }
+    }
+
+    fn show_lines(&mut self, worker: u32, stream: Stream, data: &[u8]) -> io::Result<()> {
+        let waiting = self.lines.entry((worker, stream as u8)).or_default();
+        waiting.extend_from_slice(data);
+        let mut out = Vec::new();
+        while let Some(end) = waiting.iter().position(|&byte| byte == b'\n') {
+            prefix(&mut out, worker);
+            out.extend_from_slice(&waiting.split_to(end + 1));
+        }
+        write_to(stream, &out)
+    }
+
+    /// A last line without its end is shown all the same.
+    fn flush_worker(&mut self, worker: u32) -> io::Result<()> {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if let Some(rest) = self.lines.remove(&(worker, stream as u8)).filter(|rest| !rest.is_empty()) {
+                let mut out = Vec::new();
+                prefix(&mut out, worker);
+                out.extend_from_slice(&rest);
+                out.push(b'\n');
+                write_to(stream, &out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, worker: u32, path: &str, mode: u32, offset: u64, data: &[u8]) -> io::Result<()> {
+        let relative = Path::new(path);
+        if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a machine sent a file named {path:?}")));
+        }
+        let path = self.fetch_to.join(format!("worker-{worker}")).join(relative);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        let mut file = if offset == 0 {
+            fs::File::create(&path).map_err(named)?
+        } else {
+            fs::OpenOptions::new().append(true).open(&path).map_err(named)?
+        };
+        file.write_all(data).map_err(named)?;
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o777)).map_err(named)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let workers: Vec<u32> = self.lines.keys().map(|(worker, _)| *worker).collect();
+        for worker in workers {
+            self.flush_worker(worker)?;
+        }
+        let files: usize = self.fetched.values().sum();
+        if files > 0 && io::stderr().is_terminal() {
+            eprintln!("cloudist: {files} files fetched into {}", self.fetch_to.display());
+        }
+        Ok(())
+    }
+}
+
+fn prefix(out: &mut Vec<u8>, worker: u32) {
+    out.extend_from_slice(format!("[{worker}] ").as_bytes());
+}
+
+fn write_to(stream: Stream, data: &[u8]) -> io::Result<()> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    match stream {
+        Stream::Stdout => {
+            let mut out = io::stdout().lock();
+            out.write_all(data)?;
+            out.flush()
+        }
+        Stream::Stderr => io::stderr().lock().write_all(data),
+    }
+}

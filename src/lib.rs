@@ -1,0 +1,29 @@
+//! cloudist runs a pytest suite, or any command, on many machines over SSH.
+//!
+//! The house, floor by floor. A module may name those on its own floor's list and below, never above; a test holds this.
+//!
+//! * floor 0: [`model`] — plain values
+//! * floor 1, pure: [`plan`], [`scheduler`], [`protocol`], [`templates`], [`text`]
+//! * floor 2: [`cache`], [`ssh`], [`snapshot`], [`provider`]
+//! * floor 3: [`machine`] — one task per machine
+//! * floor 4: [`run`] — the coordinators
+//! * floor 5: [`frontend`] — the commands
+
+pub mod model;
+
+pub mod plan;
+pub mod protocol;
+pub mod scheduler;
+pub mod templates;
+pub mod text;
+
+pub mod cache;
+pub mod provider;
+pub mod snapshot;
+pub mod ssh;
+
+pub mod machine;
+
+pub mod run;
+
+pub mod frontend;

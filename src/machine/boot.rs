@@ -1,0 +1,76 @@
+//! From a lease to a runner that answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Event, MachineError, Stage, Start, Teller, link::Link};
+use crate::{
+    protocol::{
+        PROTOCOL,
+        runner::{FromRunner, ToRunner},
+    },
+    ssh::{self, Retry},
+    templates,
+};
+
+/// A machine that was leased may still be booting, or shed load.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// cloudist's directory on a machine.
+const BASE: &str = "~/.cache/cloudist";
+
+/// Reads eight digits and as many bytes of source from descriptor 0, never further, and executes them.
+const BOOTSTRAP: &str = r#"import os
+def r(n):
+    b = b""
+    while len(b) < n:
+        c = os.read(0, n - len(b))
+        if not c:
+            os._exit(3)
+        b += c
+    return b
+exec(compile(r(int(r(8))), "<cloudist runner>", "exec"))"#;
+
+/// What is known once the runner answers.
+pub struct Booted {
+    pub platform: String,
+    pub cpus: u32,
+    pub home: String,
+}
+
+pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), MachineError> {
+    let machine = start.lease.name.clone();
+    teller.tell(Event::Entered(Stage::Connect)).await;
+    let session = ssh::connect_with_retry(&start.lease.endpoint, Retry::within(CONNECT_PATIENCE))
+        .await
+        .map_err(|source| MachineError::Connect { machine: machine.clone(), source })?;
+    teller.tell(Event::Entered(Stage::Boot)).await;
+    let command = format!("exec python3 -c '{BOOTSTRAP}'");
+    let child = session.exec(&command).await.map_err(|error| MachineError::Boot {
+        machine: machine.clone(),
+        detail: crate::text::chain(&error),
+    })?;
+    let mut link = Link::new(machine, session, child);
+    link.outgoing.send_raw(Bytes::from(format!("{:08}{}", templates::RUNNER.len(), templates::RUNNER))).await?;
+    let modules: serde_json::Map<_, _> =
+        templates::RUNNER_MODULES.iter().map(|(name, source)| ((*name).to_owned(), (*source).into())).collect();
+    let modules = serde_json::to_vec(&modules).expect("texts make JSON");
+    let hello = ToRunner::Hello { protocol: PROTOCOL, run: start.run.clone(), base: BASE.into() };
+    link.outgoing.send_with(&hello, modules.into()).await?;
+    if let Some(python) = &start.python {
+        // Importing pytest takes longer than most syncs: it begins now.
+        link.outgoing.send(&ToRunner::Prepare { python: python.clone() }).await?;
+    }
+    link.incoming.skip_preamble().await?;
+    let (message, _) = link.incoming.next().await?;
+    match message {
+        FromRunner::Ready { protocol, platform, cpus, home, .. } if protocol == PROTOCOL => {
+            Ok((link, Booted { platform, cpus, home }))
+        }
+        other => Err(MachineError::Boot {
+            machine: link.machine().to_owned(),
+            detail: format!("the runner answered {other:?}"),
+        }),
+    }
+}

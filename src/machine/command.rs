@@ -1,0 +1,50 @@
+//! What the coordinator asks of a machine. Paths are the user's own; the machine maps them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::{
+    model::{FileId, WorkerId},
+    protocol::runner::{FileSpec, RunTest},
+};
+
+/// A command of `ssh-run` on one machine: the number of its worker.
+pub type CommandId = u32;
+
+#[derive(Debug)]
+pub enum Command {
+    /// Starts pytest workers.
+    Start { workers: Vec<WorkerId>, count: u32 },
+    /// A fresh process for a worker that died.
+    Spawn(WorkerId),
+    Run { worker: WorkerId, file: FileId, spec: Arc<FileSpec>, tests: Option<Vec<RunTest>>, execute: bool },
+    Recall { worker: WorkerId, count: u32 },
+    Close(WorkerId),
+    /// Ends all sessions; running tests get this many seconds.
+    Abort { grace: f64 },
+    Exec { id: CommandId, argv: Vec<String>, env: Value, stdin: bool },
+    Stdin { id: CommandId, data: Bytes, eof: bool },
+    Signal { id: CommandId, signal: Signal },
+    Fetch { id: CommandId, globs: Vec<String> },
+    /// Ends the runner and the connection.
+    Finish,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Interrupt,
+    Terminate,
+    Kill,
+}
+
+impl Signal {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "INT",
+            Self::Terminate => "TERM",
+            Self::Kill => "KILL",
+        }
+    }
+}

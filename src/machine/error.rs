@@ -1,0 +1,100 @@
+//! How a machine can be lost, and what can be done about it.
+
+use std::fmt;
+
+use crate::{protocol::FrameError, snapshot::SnapshotError, ssh};
+
+/// The steps of a machine's life, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Connect,
+    Boot,
+    Sync,
+    Init,
+    Serve,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    #[error("failed to connect to {machine}")]
+    Connect { machine: String, source: ssh::ConnectError },
+    #[error("failed to start the runner on {machine}: {detail}")]
+    Boot { machine: String, detail: String },
+    #[error("failed to bring the snapshot to {machine}: {detail}")]
+    Sync { machine: String, kind: String, detail: String },
+    #[error("failed to read the project for {machine}")]
+    Source { machine: String, source: SnapshotError },
+    #[error("the init command failed on {machine} with {status}; its last lines:\n{tail}")]
+    Init { machine: String, status: ExitText, tail: String, log: String },
+    #[error("failed to prepare {machine}: {detail}")]
+    Refused { machine: String, kind: String, detail: String },
+    #[error("the connection to {machine} was lost while it was {stage}: {detail}")]
+    Lost { machine: String, stage: Stage, detail: String },
+    #[error("the part of cloudist that drives {machine} broke down: {detail}")]
+    Broken { machine: String, detail: String },
+    #[error("{machine} sent what can't be understood")]
+    Protocol { machine: String, source: FrameError },
+}
+
+impl MachineError {
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Connect { .. } => Stage::Connect,
+            Self::Boot { .. } => Stage::Boot,
+            Self::Sync { .. } | Self::Source { .. } => Stage::Sync,
+            Self::Init { .. } => Stage::Init,
+            Self::Refused { .. } | Self::Protocol { .. } | Self::Broken { .. } => Stage::Serve,
+            Self::Lost { stage, .. } => *stage,
+        }
+    }
+
+    /// What the user can do.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Connect { source, .. } => Some(source.help()),
+            Self::Boot { detail, .. } if detail.contains("not found") => {
+                Some("a machine needs `python3` (3.8 or newer) on the PATH of a non-interactive shell".into())
+            }
+            Self::Sync { kind, .. } if kind == "disk-full" => {
+                Some("free space under ~/.cache/cloudist there, or leave large files out with a .cloudistignore".into())
+            }
+            Self::Source { source, .. } => Some(source.help().into()),
+            Self::Init { machine, log, .. } => Some(format!(
+                "the command runs in the project's directory there; its whole output is in {log} on {machine}"
+            )),
+            Self::Boot { .. } | Self::Sync { .. } | Self::Refused { .. } | Self::Lost { .. } | Self::Protocol { .. } | Self::Broken { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Boot => "starting",
+            Self::Sync => "receiving the snapshot",
+            Self::Init => "running the init command",
+            Self::Serve => "working",
+        })
+    }
+}
+
+/// An exit status as the runner sends it: negative for a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitText(pub i32);
+
+impl fmt::Display for ExitText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            status if status < 0 => write!(f, "signal {}", signal_name(-status)),
+            status => write!(f, "exit status {status}"),
+        }
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    match rustix::process::Signal::from_named_raw(number) {
+        Some(signal) => format!("{signal:?}").replace("Signal::", ""),
+        None => number.to_string(),
+    }
+}

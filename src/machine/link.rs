@@ -1,0 +1,179 @@
+//! The one channel to a machine's runner: frames out, frames in.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::timeout;
+use tokio_util::codec::Decoder;
+
+use super::{MachineError, Stage};
+use crate::{
+    protocol::{
+        Frame, FrameCodec,
+        runner::{FromRunner, MAGIC, ToRunner},
+    },
+    ssh, text,
+};
+
+/// How much a login script may print before the runner speaks.
+const PREAMBLE_LIMIT: usize = 64 << 10;
+
+/// A runner that was told to end gets this long to do so before the connection is cut.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A runner that fell silent is asked this long for its last words.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+pub struct Link {
+    pub outgoing: Outgoing,
+    pub incoming: Incoming,
+    session: ssh::Session,
+}
+
+/// The way to the runner's stdin.
+pub struct Outgoing {
+    stdin: ssh::ChildStdin,
+    place: Place,
+}
+
+/// The way from the runner's stdout; what it says on stderr is for messages.
+pub struct Incoming {
+    stdout: ssh::ChildOutput,
+    stderr: Option<ssh::ChildOutput>,
+    process: ssh::Process,
+    buffer: BytesMut,
+    place: Place,
+}
+
+/// Whose link it is and what it is used for, for messages.
+#[derive(Clone)]
+struct Place {
+    machine: String,
+    stage: Stage,
+}
+
+impl Link {
+    pub fn new(machine: String, session: ssh::Session, child: ssh::Child) -> Self {
+        let place = Place { machine, stage: Stage::Boot };
+        let ssh::Child { stdin, stdout, stderr, process } = child;
+        let incoming =
+            Incoming { stdout, stderr: Some(stderr), process, buffer: BytesMut::new(), place: place.clone() };
+        Self { outgoing: Outgoing { stdin, place }, incoming, session }
+    }
+
+    pub fn machine(&self) -> &str {
+        &self.outgoing.place.machine
+    }
+
+    pub fn enter(&mut self, stage: Stage) {
+        self.outgoing.place.stage = stage;
+        self.incoming.place.stage = stage;
+    }
+
+    /// Closes the runner's stdin, which makes it end all that it started, and waits until it has.
+    pub async fn end(self) {
+        let Self { outgoing, mut incoming, session } = self;
+        outgoing.stdin.close();
+        let drained = async { while incoming.stdout.next().await.is_some() {} };
+        timeout(END_PATIENCE, drained).await.ok();
+        session.disconnect().await;
+    }
+}
+
+impl Outgoing {
+    pub async fn send(&mut self, message: &ToRunner) -> Result<(), MachineError> {
+        self.send_with(message, Bytes::new()).await
+    }
+
+    pub async fn send_with(&mut self, message: &ToRunner, blob: Bytes) -> Result<(), MachineError> {
+        self.send_raw(Frame::with_blob(message, blob).to_bytes()).await
+    }
+
+    pub async fn send_raw(&mut self, bytes: Bytes) -> Result<(), MachineError> {
+        self.stdin.write(bytes).await.map_err(|error| self.place.lost(text::chain(&error)))
+    }
+}
+
+impl Incoming {
+    /// Drops what a login script printed, up to the runner's own first line.
+    pub async fn skip_preamble(&mut self) -> Result<(), MachineError> {
+        loop {
+            if let Some(at) = self.buffer.windows(MAGIC.len()).position(|window| window == MAGIC) {
+                self.buffer.advance(at + MAGIC.len());
+                return Ok(());
+            }
+            if self.buffer.len() > PREAMBLE_LIMIT {
+                let detail = "its login scripts print without end; they should be silent for non-interactive shells";
+                return Err(self.boot_failure(detail.into()));
+            }
+            match self.stdout.next().await {
+                Some(bytes) => self.buffer.extend_from_slice(&bytes),
+                None => {
+                    let detail = self.last_words().await;
+                    return Err(self.boot_failure(detail));
+                }
+            }
+        }
+    }
+
+    fn boot_failure(&self, detail: String) -> MachineError {
+        MachineError::Boot { machine: self.place.machine.clone(), detail }
+    }
+
+    /// The next message. Safe to cancel: what has arrived stays in the buffer.
+    pub async fn next(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
+        loop {
+            match FrameCodec.decode(&mut self.buffer) {
+                Ok(Some(frame)) => {
+                    let message = frame.parse().map_err(|source| self.place.garbled(source))?;
+                    return Ok((message, frame.blob));
+                }
+                Ok(None) => {}
+                Err(source) => return Err(self.place.garbled(source)),
+            }
+            match self.stdout.next().await {
+                Some(bytes) => self.buffer.extend_from_slice(&bytes),
+                None => {
+                    let detail = self.last_words().await;
+                    return Err(self.place.lost(detail));
+                }
+            }
+        }
+    }
+
+    /// Why the runner speaks no more: its stderr, its exit status, or what broke the connection.
+    async fn last_words(&mut self) -> String {
+        let stderr = self.stderr.take();
+        let said = async {
+            match stderr {
+                Some(stderr) => stderr.collect().await,
+                None => Vec::new(),
+            }
+        };
+        let ended = async {
+            match self.process.wait().await {
+                Ok(ssh::ExitStatus::Code(code)) => format!("the runner ended with exit status {code}"),
+                Ok(ssh::ExitStatus::Signal(name)) => format!("the runner ended with signal {name}"),
+                Err(error) => text::chain(&error),
+            }
+        };
+        let (said, ended) = match timeout(LAST_WORDS, async { tokio::join!(said, ended) }).await {
+            Ok(both) => both,
+            Err(_) => (Vec::new(), "the runner fell silent".to_owned()),
+        };
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.trim_end().lines().collect();
+        let tail = lines[lines.len().saturating_sub(10)..].join("\n");
+        if tail.is_empty() { ended } else { format!("{ended}\n{tail}") }
+    }
+}
+
+impl Place {
+    fn lost(&self, detail: String) -> MachineError {
+        MachineError::Lost { machine: self.machine.clone(), stage: self.stage, detail }
+    }
+
+    fn garbled(&self, source: crate::protocol::FrameError) -> MachineError {
+        MachineError::Protocol { machine: self.machine.clone(), source }
+    }
+}

@@ -1,0 +1,134 @@
+//! One machine from its lease to its end: connect → boot the runner → sync → init → serve.
+//!
+//! A machine is one task that owns its SSH session. It tells the coordinator what happens and does what it is told;
+//! it decides nothing about tests.
+
+mod boot;
+mod command;
+mod error;
+mod link;
+mod prepare;
+mod serve;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+pub use command::{Command, CommandId, Signal};
+pub use error::{ExitText, MachineError, Stage};
+pub use prepare::{InitPlan, Preparation, SessionPlan};
+
+use self::{boot::Booted, link::Link};
+use crate::{model::MachineId, protocol::runner::FromRunner, provider::Lease};
+
+/// What a machine tells about itself.
+#[derive(Debug)]
+pub enum Event {
+    /// It has entered this stage.
+    Entered(Stage),
+    /// The init command printed something.
+    InitOutput(Bytes),
+    /// It is ready to work.
+    Prepared(Facts),
+    /// A message of its runner about work.
+    Message(FromRunner, Bytes),
+    /// It is gone, and whatever it had not finished with it. Nothing follows.
+    Lost(MachineError),
+    /// It ended because it was told to. Nothing follows.
+    Ended,
+}
+
+/// What is known of a machine once its runner is up and prepared.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub platform: String,
+    pub cpus: u32,
+    pub home: String,
+    /// Where the snapshot lies there.
+    pub tree: String,
+    /// Whether the init command was found done by an earlier run.
+    pub init_cached: bool,
+}
+
+/// What the coordinator will want on every machine, as soon as it is known.
+pub type PreparationReceiver = watch::Receiver<Option<Arc<Preparation>>>;
+
+/// What a machine begins with.
+pub struct Start {
+    pub lease: Lease,
+    /// The run's name.
+    pub run: String,
+    /// The workers' interpreter there, where it is known beforehand.
+    pub python: Option<String>,
+}
+
+/// Runs a leased machine until it is told to finish, its commands end, or it is lost.
+pub async fn run(
+    start: Start,
+    preparation: PreparationReceiver,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::Sender<(MachineId, Event)>,
+) {
+    let machine = start.lease.machine;
+    let teller = Teller { machine, events };
+    let last = match live(start, preparation, &mut commands, &teller).await {
+        Ok(()) => Event::Ended,
+        Err(error) => Event::Lost(error),
+    };
+    teller.tell(last).await;
+}
+
+async fn live(
+    start: Start,
+    mut preparation: PreparationReceiver,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    teller: &Teller,
+) -> Result<(), MachineError> {
+    let (mut link, booted) = tokio::select! {
+        booted = boot::boot(&start, teller) => booted?,
+        () = finish_requested(commands) => return Ok(()),
+    };
+    let result = work(&mut link, booted, start.python, &mut preparation, commands, teller).await;
+    // Whatever happened, the runner is to end what it began.
+    link.end().await;
+    result
+}
+
+async fn work(
+    link: &mut Link,
+    booted: Booted,
+    provided_python: Option<String>,
+    preparation: &mut PreparationReceiver,
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    teller: &Teller,
+) -> Result<(), MachineError> {
+    let (facts, ground) = tokio::select! {
+        prepared = prepare::prepare(link, booted, provided_python, preparation, teller) => prepared?,
+        () = finish_requested(commands) => return Ok(()),
+    };
+    teller.tell(Event::Prepared(facts)).await;
+    serve::serve(link, &ground, commands, teller).await
+}
+
+/// Waits for the order to finish; work can't be asked of a machine that isn't ready.
+async fn finish_requested(commands: &mut mpsc::UnboundedReceiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        if matches!(command, Command::Finish) {
+            return;
+        }
+    }
+}
+
+/// The machine's way to the coordinator.
+struct Teller {
+    machine: MachineId,
+    events: mpsc::Sender<(MachineId, Event)>,
+}
+
+impl Teller {
+    async fn tell(&self, event: Event) {
+        // A coordinator that has gone doesn't want to know; the task then ends by its commands' end.
+        self.events.send((self.machine, event)).await.ok();
+    }
+}

@@ -1,0 +1,231 @@
+//! The snapshot in place and the init command done.
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{
+    Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller,
+    boot::Booted,
+    link::{Incoming, Link},
+};
+use crate::{
+    protocol::runner::{FromRunner, Session, ToRunner},
+    snapshot::{Digest, Mapping, Pieces, Snapshot},
+};
+
+/// What every machine of a run is to have in place, and what its workers need.
+#[derive(Debug)]
+pub struct Preparation {
+    pub snapshot: Arc<Snapshot>,
+    pub id: Digest,
+    /// The manifest as it travels: compressed.
+    pub manifest: Bytes,
+    /// Where commands and tests run; a directory of the snapshot.
+    pub cwd: PathBuf,
+    /// In front of the interpreter's own, in order.
+    pub sys_path: Vec<PathBuf>,
+    /// The interpreter there, if the user named one.
+    pub python: Option<String>,
+    pub init: Option<InitPlan>,
+    pub session: Option<SessionPlan>,
+}
+
+#[derive(Clone, Debug)]
+pub struct InitPlan {
+    pub command: String,
+    /// A machine that has done the command for this key does not repeat it.
+    pub key: String,
+}
+
+/// What the pytest sessions of a run have in common, in local paths.
+#[derive(Debug)]
+pub struct SessionPlan {
+    pub rootdir: PathBuf,
+    pub inifile: Option<PathBuf>,
+    pub args: Vec<String>,
+    pub env: Value,
+    pub mainargv: Vec<String>,
+    pub testrunuid: String,
+    pub workerinput: Value,
+}
+
+/// The snapshot as it lies on one machine.
+pub struct Ground {
+    pub preparation: Arc<Preparation>,
+    pub mapping: Mapping,
+    pub cwd: String,
+    /// The interpreter for workers and commands.
+    pub python: String,
+}
+
+/// The interpreter of machines about which nothing is known.
+const ANY_PYTHON: &str = "python3";
+
+pub async fn prepare(
+    link: &mut Link,
+    booted: Booted,
+    provided_python: Option<String>,
+    preparation: &mut PreparationReceiver,
+    teller: &Teller,
+) -> Result<(Facts, Ground), MachineError> {
+    let preparation = tokio::select! {
+        known = known(preparation) => known,
+        // A runner that dies while it waits is noticed at once.
+        message = link.incoming.next() => return Err(refused(link.machine(), message?.0)),
+    };
+    link.enter(Stage::Sync);
+    teller.tell(Event::Entered(Stage::Sync)).await;
+    let tree = sync(link, &preparation).await?;
+    let mapping = Mapping::new(preparation.snapshot.layout.clone(), &tree);
+    let cwd = mapping.to_remote(&preparation.cwd).unwrap_or_else(|| tree.clone());
+    let mut init_cached = false;
+    if let Some(init) = &preparation.init {
+        link.enter(Stage::Init);
+        teller.tell(Event::Entered(Stage::Init)).await;
+        init_cached = run_init(link, init, &cwd, teller).await?;
+    }
+    link.enter(Stage::Serve);
+    let python = preparation.python.clone().or(provided_python).unwrap_or_else(|| ANY_PYTHON.into());
+    let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached };
+    Ok((facts, Ground { preparation, mapping, cwd, python }))
+}
+
+/// Waits until it is known what the machine is to have.
+async fn known(preparation: &mut PreparationReceiver) -> Arc<Preparation> {
+    loop {
+        if let Some(preparation) = preparation.borrow_and_update().as_ref() {
+            return Arc::clone(preparation);
+        }
+        if preparation.changed().await.is_err() {
+            // The run ended before it knew; the order to finish is on its way.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Brings the snapshot; answers where it lies.
+async fn sync(link: &mut Link, preparation: &Preparation) -> Result<String, MachineError> {
+    let machine = link.machine().to_owned();
+    let id = preparation.id.to_string();
+    let manifest = preparation.manifest.clone();
+    link.outgoing.send_with(&ToRunner::Snapshot { id: id.clone() }, manifest).await?;
+    let (tree, complete, missing) = match link.incoming.next().await? {
+        (FromRunner::Need { tree, complete, .. }, missing) => (tree, complete, missing),
+        (other, _) => return Err(refused(&machine, other)),
+    };
+    if complete {
+        return Ok(tree);
+    }
+    let missing: Vec<Digest> = serde_json::from_slice::<Vec<String>>(&missing)
+        .ok()
+        .and_then(|hashes| hashes.iter().map(|hash| Digest::from_hex(hash.as_bytes())).collect())
+        .ok_or_else(|| MachineError::Sync {
+            machine: machine.clone(),
+            kind: "protocol".into(),
+            detail: "the list of missing contents can't be read".into(),
+        })?;
+    let unreadable = |source| MachineError::Source { machine: machine.clone(), source };
+    let snapshot = &preparation.snapshot;
+    let pieces = Pieces::new(&snapshot.manifest, &snapshot.sources, &missing).map_err(unreadable)?;
+    let Link { outgoing, incoming, .. } = link;
+    let sending = async {
+        for piece in pieces {
+            let piece = piece.map_err(unreadable)?;
+            let header = ToRunner::Blob {
+                hash: piece.digest.to_string(),
+                size: piece.size,
+                offset: piece.offset,
+                z: piece.compressed,
+            };
+            outgoing.send_with(&header, piece.data).await?;
+        }
+        outgoing.send(&ToRunner::Build { id }).await
+    };
+    // The machine may refuse in the middle: a full disk need not be written to any further.
+    tokio::pin!(sending);
+    let mut sent = false;
+    loop {
+        tokio::select! {
+            result = &mut sending, if !sent => {
+                result?;
+                sent = true;
+            }
+            message = incoming.next() => return built(&machine, message?.0),
+        }
+    }
+}
+
+fn built(machine: &str, message: FromRunner) -> Result<String, MachineError> {
+    match message {
+        FromRunner::Built { tree, .. } => Ok(tree),
+        other => Err(refused(machine, other)),
+    }
+}
+
+/// Runs the init command unless it was run before; answers whether it was.
+async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) -> Result<bool, MachineError> {
+    let machine = link.machine().to_owned();
+    let message = ToRunner::Init {
+        command: init.command.clone(),
+        key: init.key.clone(),
+        cwd: cwd.to_owned(),
+        env: json!({}),
+    };
+    link.outgoing.send(&message).await?;
+    loop {
+        match next(&mut link.incoming).await? {
+            (FromRunner::InitOutput, bytes) => teller.tell(Event::InitOutput(bytes)).await,
+            (FromRunner::InitDone { status: 0, cached, .. }, _) => return Ok(cached),
+            (FromRunner::InitDone { status, tail, log, .. }, _) => {
+                return Err(MachineError::Init { machine, status: ExitText(status), tail, log });
+            }
+            (other, _) => return Err(refused(&machine, other)),
+        }
+    }
+}
+
+async fn next(incoming: &mut Incoming) -> Result<(FromRunner, Bytes), MachineError> {
+    incoming.next().await
+}
+
+/// What the runner said instead of the answer that was due.
+fn refused(machine: &str, message: FromRunner) -> MachineError {
+    let machine = machine.to_owned();
+    match message {
+        FromRunner::Error { stage, kind, message } if stage == "snapshot" => {
+            MachineError::Sync { machine, kind, detail: message }
+        }
+        FromRunner::Error { kind, message, .. } => MachineError::Refused { machine, kind, detail: message },
+        other => MachineError::Refused {
+            machine,
+            kind: "protocol".into(),
+            detail: format!("its runner sent {other:?} out of turn"),
+        },
+    }
+}
+
+impl Ground {
+    /// The sessions of this machine's workers, in its own paths.
+    pub fn session(&self) -> Option<Session> {
+        let plan = self.preparation.session.as_ref()?;
+        Some(Session {
+            python: self.python.clone(),
+            cwd: self.cwd.clone(),
+            sys_path: self.sys_path(),
+            args: plan.args.clone(),
+            rootdir: self.mapping.to_remote(&plan.rootdir).unwrap_or_else(|| self.cwd.clone()),
+            inifile: plan.inifile.as_ref().and_then(|path| self.mapping.to_remote(path)),
+            env: plan.env.clone(),
+            paths: self.mapping.to_local(),
+            mainargv: plan.mainargv.clone(),
+            testrunuid: plan.testrunuid.clone(),
+            workerinput: plan.workerinput.clone(),
+        })
+    }
+
+    pub fn sys_path(&self) -> Vec<String> {
+        self.preparation.sys_path.iter().filter_map(|path| self.mapping.to_remote(path)).collect()
+    }
+}

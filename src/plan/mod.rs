@@ -1,0 +1,9 @@
+//! What a run is to do, made out of flags, `CLOUDIST_*` variables and `[tool.cloudist]`.
+//!
+//! Pure: whoever calls brings the texts. Nothing here reads a file or the environment.
+
+mod options;
+mod settings;
+
+pub use options::{OPTIONS, OptionInfo};
+pub use settings::{Collect, ConfigFile, Flags, Mode, ProviderKind, SettingError, Settings, Sources};

@@ -1,0 +1,369 @@
+//! Merging: a flag wins over a variable, a variable over `[tool.cloudist]`, that over the default.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+
+use bytesize::ByteSize;
+
+use super::options::{OPTIONS, OptionInfo};
+
+/// Options as they were given on a command line, by name.
+pub type Flags = BTreeMap<String, Vec<String>>;
+
+/// How the tests are dealt out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Test by test; a file's tests may end up on several workers.
+    Test,
+    /// A file's tests stay together on one worker.
+    File,
+    /// Not at all: plain pytest.
+    No,
+}
+
+/// Whether tests may run before all files have been collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collect {
+    /// `First` for small suites, `Stream` for large ones.
+    Auto,
+    First,
+    Stream,
+}
+
+/// Where machines come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    Ec2,
+    Hosts,
+    Local,
+}
+
+/// Everything that can be set about a run, checked and with its defaults filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub mode: Mode,
+    pub tasks_per_worker_target: Option<u32>,
+    pub num_workers: u32,
+    pub cpu_per_worker: f64,
+    pub memory_per_worker: ByteSize,
+    /// Percent; 0 means machines that can't be interrupted.
+    pub interrupt_prob: u32,
+    pub extra_files: Vec<String>,
+    pub init_command: Option<String>,
+    pub provider: ProviderKind,
+    pub hosts: Vec<String>,
+    /// The interpreter on the machines; `None` leaves the choice to the provider.
+    pub python: Option<String>,
+    pub collect: Collect,
+    pub snapshot_limit: ByteSize,
+}
+
+/// The `[tool.cloudist]` table of one pyproject.toml.
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
+    pub path: PathBuf,
+    pub table: toml::Table,
+}
+
+/// The three places settings come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// How flags are spelled where they were given: `--cd-` for pytest's, `--` for cloudist's own.
+    pub flag_prefix: &'static str,
+    pub flags: Flags,
+    pub variables: BTreeMap<String, String>,
+    pub file: Option<ConfigFile>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SettingError {
+    #[error("{origin}: {value:?} is not {expected}")]
+    Value { origin: String, value: String, expected: String },
+    #[error("{origin} needs one value, not {given}")]
+    Many { origin: String, given: usize },
+    #[error("{path}: [tool.cloudist] has no setting {key:?}; it knows {known}")]
+    UnknownKey { path: String, key: String, known: String },
+    #[error("{origin}: a list of texts, a text or a number is expected here")]
+    Type { origin: String },
+    #[error("{origin}: unbalanced quotes in {value:?}")]
+    Quotes { origin: String, value: String },
+    #[error("provider `hosts` needs the machines' addresses")]
+    NoHosts,
+}
+
+impl SettingError {
+    /// What to do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::NoHosts => "name them: --cd-hosts user@host1,host2:2222".into(),
+            Self::UnknownKey { .. } => "settings are named as the options are, without `--cd-`".into(),
+            _ => "`cloudist pytest --help` tells what each option takes".into(),
+        }
+    }
+}
+
+/// One option's texts together with the place they came from, for messages.
+struct Given {
+    origin: String,
+    values: Vec<String>,
+}
+
+impl Settings {
+    pub fn merge(sources: &Sources) -> Result<Self, SettingError> {
+        if let Some(file) = &sources.file {
+            file.refuse_unknown_keys()?;
+        }
+        let read = Reader { sources };
+        let hosts: Vec<String> = read
+            .list("hosts")?
+            .iter()
+            .flat_map(|entry| entry.split([',', ' ']))
+            .filter(|host| !host.is_empty())
+            .map(str::to_owned)
+            .collect();
+        // Without credentials for a cloud the machine at hand is the one that works.
+        let fallback = if hosts.is_empty() { ProviderKind::Local } else { ProviderKind::Hosts };
+        let provider = read.parsed("provider", "`ec2`, `hosts` or `local`", keyword)?.unwrap_or(fallback);
+        if provider == ProviderKind::Hosts && hosts.is_empty() {
+            return Err(SettingError::NoHosts);
+        }
+        Ok(Self {
+            mode: read.parsed("mode", "`test`, `file` or `no`", keyword)?.unwrap_or(Mode::Test),
+            tasks_per_worker_target: read.parsed("tasks-per-worker-target", "a whole number from 1", positive)?,
+            num_workers: read.parsed("num-workers", "a whole number from 1 to 10000", workers)?.unwrap_or(2),
+            cpu_per_worker: read.parsed("cpu-per-worker", "a number of CPUs above 0", fraction)?.unwrap_or(1.0),
+            memory_per_worker: read
+                .parsed("memory-per-worker", "an amount of memory (a number of GiB, or with a unit: 512MiB)", memory)?
+                .unwrap_or(ByteSize::gib(2)),
+            interrupt_prob: read.parsed("interrupt-prob", "a percentage from 0 to 100", percent)?.unwrap_or(80),
+            extra_files: read.list("extra-files")?,
+            init_command: read.text("init-command")?.filter(|command| !command.trim().is_empty()),
+            provider,
+            hosts,
+            python: read.text("python")?,
+            collect: read.parsed("collect", "`auto`, `first` or `stream`", keyword)?.unwrap_or(Collect::Auto),
+            snapshot_limit: read
+                .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
+                .unwrap_or(ByteSize::gib(2)),
+        })
+    }
+}
+
+struct Reader<'a> {
+    sources: &'a Sources,
+}
+
+impl Reader<'_> {
+    fn given(&self, name: &str) -> Result<Option<Given>, SettingError> {
+        let option = OptionInfo::find(name).expect("only options of the table are read");
+        if let Some(values) = self.sources.flags.get(name) {
+            let prefix = if name == "mode" { "--cloudist".into() } else { format!("{}{name}", self.sources.flag_prefix) };
+            return Ok(Some(Given { origin: prefix, values: values.clone() }));
+        }
+        let variable = option.variable();
+        if let Some(value) = self.sources.variables.get(&variable).filter(|value| !value.is_empty()) {
+            let values = if option.repeatable {
+                shlex::split(value)
+                    .ok_or_else(|| SettingError::Quotes { origin: variable.clone(), value: value.clone() })?
+            } else {
+                vec![value.clone()]
+            };
+            return Ok(Some(Given { origin: variable, values }));
+        }
+        let Some(file) = &self.sources.file else { return Ok(None) };
+        let Some(value) = file.table.get(name) else { return Ok(None) };
+        let origin = format!("{}: [tool.cloudist] {name}", file.path.display());
+        let values = texts(value).ok_or_else(|| SettingError::Type { origin: origin.clone() })?;
+        Ok(Some(Given { origin, values }))
+    }
+
+    fn list(&self, name: &str) -> Result<Vec<String>, SettingError> {
+        Ok(self.given(name)?.map(|given| given.values).unwrap_or_default())
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, SettingError> {
+        let Some(given) = self.given(name)? else { return Ok(None) };
+        // As everywhere on command lines, the last one counts.
+        match given.values.len() {
+            0 => Err(SettingError::Many { origin: given.origin, given: 0 }),
+            _ => Ok(given.values.into_iter().next_back()),
+        }
+    }
+
+    fn parsed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, SettingError> {
+        let Some(value) = self.text(name)? else { return Ok(None) };
+        match parse(value.trim()) {
+            Some(parsed) => Ok(Some(parsed)),
+            None => {
+                let origin = self.given(name)?.map(|given| given.origin).unwrap_or_default();
+                Err(SettingError::Value { origin, value, expected: expected.into() })
+            }
+        }
+    }
+}
+
+impl ConfigFile {
+    fn refuse_unknown_keys(&self) -> Result<(), SettingError> {
+        match self.table.keys().find(|key| OptionInfo::find(key).is_none()) {
+            None => Ok(()),
+            Some(key) => Err(SettingError::UnknownKey {
+                path: self.path.display().to_string(),
+                key: key.clone(),
+                known: OPTIONS.iter().map(|option| option.name).collect::<Vec<_>>().join(", "),
+            }),
+        }
+    }
+}
+
+fn texts(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::Array(items) => {
+            items.iter().map(texts).map(|texts| texts.filter(|texts| texts.len() == 1)?.pop()).collect()
+        }
+        toml::Value::String(text) => Some(vec![text.clone()]),
+        toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Float(number) => Some(vec![number.to_string()]),
+        toml::Value::Boolean(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}
+
+fn keyword<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+fn positive(value: &str) -> Option<u32> {
+    value.parse().ok().filter(|&number| number > 0)
+}
+
+fn workers(value: &str) -> Option<u32> {
+    positive(value).filter(|&number| number <= 10_000)
+}
+
+fn fraction(value: &str) -> Option<f64> {
+    value.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
+}
+
+fn percent(value: &str) -> Option<u32> {
+    let number = value.trim_end_matches('%').parse().ok()?;
+    (number <= 100).then_some(number)
+}
+
+fn memory(value: &str) -> Option<ByteSize> {
+    if let Some(gibibytes) = fraction(value) {
+        return Some(ByteSize((gibibytes * ByteSize::gib(1).as_u64() as f64) as u64));
+    }
+    value.parse().ok().filter(|size: &ByteSize| size.as_u64() > 0)
+}
+
+macro_rules! keywords {
+    ($type:ty { $($word:literal => $value:expr),+ $(,)? }) => {
+        impl FromStr for $type {
+            type Err = ();
+
+            fn from_str(word: &str) -> Result<Self, ()> {
+                match word {
+                    $($word => Ok($value),)+
+                    _ => Err(()),
+                }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(value if *value == $value => $word,)+
+                    _ => unreachable!("every value has its word"),
+                })
+            }
+        }
+    };
+}
+
+keywords!(Mode { "test" => Mode::Test, "file" => Mode::File, "no" => Mode::No });
+keywords!(Collect { "auto" => Collect::Auto, "first" => Collect::First, "stream" => Collect::Stream });
+keywords!(ProviderKind { "ec2" => ProviderKind::Ec2, "hosts" => ProviderKind::Hosts, "local" => ProviderKind::Local });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(flags: &[(&str, &str)], variables: &[(&str, &str)], toml: &str) -> Sources {
+        let mut by_name = Flags::new();
+        for (name, value) in flags {
+            by_name.entry((*name).into()).or_default().push((*value).into());
+        }
+        Sources {
+            flag_prefix: "--cd-",
+            flags: by_name,
+            variables: variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            file: Some(ConfigFile { path: "/p/pyproject.toml".into(), table: toml.parse().unwrap() }),
+        }
+    }
+
+    fn error(flags: &[(&str, &str)], variables: &[(&str, &str)], toml: &str) -> String {
+        Settings::merge(&sources(flags, variables, toml)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn flags_win_over_variables_and_those_over_the_file() {
+        let toml = "num-workers = 3\ncpu-per-worker = 0.5\nextra-files = ['a', 'b']";
+        let variables = [("CLOUDIST_NUM_WORKERS", "4"), ("CLOUDIST_EXTRA_FILES", "'x y' z")];
+        let merged = Settings::merge(&sources(&[("num-workers", "5")], &variables, toml)).unwrap();
+        assert_eq!(merged.num_workers, 5);
+        assert_eq!(merged.extra_files, ["x y", "z"]);
+        assert_eq!(merged.cpu_per_worker, 0.5);
+        let merged = Settings::merge(&sources(&[], &[], toml)).unwrap();
+        assert_eq!((merged.num_workers, merged.extra_files), (3, vec!["a".into(), "b".into()]));
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let merged = Settings::merge(&Sources::default()).unwrap();
+        assert_eq!(merged.num_workers, 2);
+        assert_eq!(merged.cpu_per_worker, 1.0);
+        assert_eq!(merged.memory_per_worker, ByteSize::gib(2));
+        assert_eq!(merged.interrupt_prob, 80);
+        assert_eq!(merged.tasks_per_worker_target, None);
+    }
+
+    #[test]
+    fn an_interrupt_probability_of_zero_is_a_value_like_any_other() {
+        assert_eq!(Settings::merge(&sources(&[("interrupt-prob", "0")], &[], "")).unwrap().interrupt_prob, 0);
+    }
+
+    #[test]
+    fn memory_is_gibibytes_unless_it_has_a_unit() {
+        let memory = |text| Settings::merge(&sources(&[("memory-per-worker", text)], &[], "")).unwrap().memory_per_worker;
+        assert_eq!(memory("1.5"), ByteSize::mib(1536));
+        assert_eq!(memory("512MiB"), ByteSize::mib(512));
+    }
+
+    #[test]
+    fn hosts_are_enough_to_choose_their_provider() {
+        let merged = Settings::merge(&sources(&[("hosts", "a,b:22"), ("hosts", "c")], &[], "")).unwrap();
+        assert_eq!(merged.provider, ProviderKind::Hosts);
+        assert_eq!(merged.hosts, ["a", "b:22", "c"]);
+    }
+
+    #[test]
+    fn errors_name_the_place_and_what_is_expected() {
+        assert_eq!(
+            error(&[("num-workers", "0")], &[], ""),
+            "--cd-num-workers: \"0\" is not a whole number from 1 to 10000"
+        );
+        assert_eq!(
+            error(&[], &[("CLOUDIST_PROVIDER", "gcp")], ""),
+            "CLOUDIST_PROVIDER: \"gcp\" is not `ec2`, `hosts` or `local`"
+        );
+        assert_eq!(
+            error(&[], &[], "interrupt-prob = 101"),
+            "/p/pyproject.toml: [tool.cloudist] interrupt-prob: \"101\" is not a percentage from 0 to 100"
+        );
+        assert!(error(&[], &[], "workers = 2").starts_with("/p/pyproject.toml: [tool.cloudist] has no setting \"workers\""));
+        assert_eq!(error(&[("provider", "hosts")], &[], ""), "provider `hosts` needs the machines' addresses");
+    }
+}

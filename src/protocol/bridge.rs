@@ -1,0 +1,143 @@
+//! Plugin ↔ engine: the local pytest's side of a run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::runner::FileSpec;
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "t", rename_all = "kebab-case")]
+pub enum FromPlugin {
+    Hello(Box<Hello>),
+    Files { files: Vec<FileSpec> },
+    FilesEnd { errors: u32 },
+    Stop { reason: String, #[serde(default)] message: String },
+    Bye,
+}
+
+/// What the local pytest knows once it is configured. All paths are the user's.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Hello {
+    pub protocol: u32,
+    pub pytest: String,
+    pub python: String,
+    pub cwd: String,
+    pub rootdir: String,
+    #[serde(default)]
+    pub inipath: Option<String>,
+    pub sys_path: Vec<String>,
+    #[serde(default)]
+    pub roots: Vec<String>,
+    pub args: Vec<String>,
+    pub mainargv: Vec<String>,
+    /// Options as given on pytest's command line, by name without `--cd-`.
+    pub flags: BTreeMap<String, Vec<String>>,
+    pub mode: String,
+    #[serde(default)]
+    pub maxfail: u32,
+    #[serde(default)]
+    pub continue_on_collection_errors: bool,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// What plugins put into `workerinput` in `pytest_configure_node`.
+    #[serde(default)]
+    pub workerinput: Value,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "t", rename_all = "kebab-case")]
+pub enum ToPlugin {
+    Plan {
+        run: String,
+        provider: String,
+        mode: String,
+        workers: u32,
+        line: String,
+    },
+    Note {
+        level: Level,
+        text: String,
+        help: Option<String>,
+    },
+    WorkerUp {
+        worker: u32,
+        machine: String,
+        info: Value,
+    },
+    Collected {
+        file: u32,
+        tests: u32,
+        deselected: Vec<String>,
+        errors: u32,
+        notfound: Vec<Value>,
+        total: u32,
+        files_left: u32,
+    },
+    CollectionComplete {
+        total: u32,
+    },
+    Results {
+        worker: u32,
+        tests: Vec<(u32, u32, u32, f64)>,
+        drop: Vec<u32>,
+    },
+    Late {
+        worker: u32,
+        file: u32,
+        index: u32,
+        failed: u32,
+    },
+    Event {
+        worker: u32,
+        kind: String,
+    },
+    Output {
+        worker: u32,
+        stream: u8,
+    },
+    Crashed {
+        worker: u32,
+        file: u32,
+        index: u32,
+        nodeid: String,
+        when: &'static str,
+        message: String,
+    },
+    Lost {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        nodeid: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        message: String,
+    },
+    WorkerDown {
+        worker: u32,
+        exitstatus: i32,
+        stopped: Option<String>,
+    },
+    End {
+        status: EndStatus,
+        message: String,
+        help: Option<String>,
+        exit_code: i32,
+        summary: Value,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Info,
+    Warning,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndStatus {
+    Done,
+    Stopped,
+    Failed,
+}

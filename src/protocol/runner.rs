@@ -1,0 +1,185 @@
+//! Engine ↔ runner: what goes to a machine and what comes back.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{TestName, WireTest};
+
+/// What the runner writes before its first frame.
+pub const MAGIC: &[u8] = b"\0cloudist-runner 1\n";
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "t", rename_all = "kebab-case")]
+pub enum ToRunner {
+    Hello { protocol: u32, run: String, base: String },
+    Prepare { python: String },
+    Snapshot { id: String },
+    Blob { hash: String, size: u64, offset: u64, z: bool },
+    Build { id: String },
+    Init { command: String, key: String, cwd: String, env: Value },
+    Start { workers: Vec<u32>, count: u32, session: Session },
+    Spawn { worker: u32 },
+    Run { worker: u32, file: u32, spec: FileSpec, tests: Option<Vec<RunTest>>, execute: bool },
+    Recall { worker: u32, count: u32 },
+    Close { worker: u32 },
+    Abort { grace: f64 },
+    Exec { id: u32, argv: Vec<String>, cwd: String, env: Value, python: String, stdin: bool },
+    Stdin { id: u32, eof: bool },
+    Signal { id: u32, signal: &'static str },
+    Fetch { id: u32, globs: Vec<String>, cwd: String },
+}
+
+/// `[index, node id, k]`.
+pub type RunTest = (u32, String, u32);
+
+/// How to reach a file: its path, the directories above it, and which of its tests are wanted.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct FileSpec {
+    pub path: String,
+    pub chain: Vec<String>,
+    #[serde(default)]
+    pub select: Option<Vec<Vec<String>>>,
+}
+
+/// Everything a worker needs to be a pytest of its own.
+#[derive(Clone, Debug, Serialize)]
+pub struct Session {
+    pub python: String,
+    pub cwd: String,
+    pub sys_path: Vec<String>,
+    pub args: Vec<String>,
+    pub rootdir: String,
+    pub inifile: Option<String>,
+    pub env: Value,
+    /// `[remote prefix, local prefix]`, longest remote prefix first.
+    pub paths: Vec<(String, String)>,
+    pub mainargv: Vec<String>,
+    pub testrunuid: String,
+    pub workerinput: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "t", rename_all = "kebab-case")]
+pub enum FromRunner {
+    Ready {
+        protocol: u32,
+        python: Vec<u32>,
+        executable: String,
+        platform: String,
+        cpus: u32,
+        #[serde(default)]
+        memory: u64,
+        home: String,
+        base: String,
+    },
+    Need {
+        id: String,
+        tree: String,
+        complete: bool,
+    },
+    Built {
+        id: String,
+        tree: String,
+        seconds: f64,
+    },
+    Error {
+        stage: String,
+        kind: String,
+        message: String,
+    },
+    InitOutput,
+    InitDone {
+        status: i32,
+        cached: bool,
+        seconds: f64,
+        log: String,
+        #[serde(default)]
+        tail: String,
+    },
+    Up {
+        worker: u32,
+        pid: u32,
+        info: Value,
+    },
+    Failed {
+        worker: u32,
+        kind: String,
+        message: String,
+    },
+    Collected {
+        worker: u32,
+        file: u32,
+        tests: Vec<TestName>,
+        #[serde(default)]
+        deselected: Vec<String>,
+        errors: u32,
+        first: bool,
+        #[serde(default)]
+        notfound: Vec<Value>,
+    },
+    Results {
+        worker: u32,
+        /// `[file, index, failed reports, seconds]`
+        tests: Vec<(u32, u32, u32, f64)>,
+    },
+    Late {
+        worker: u32,
+        file: u32,
+        index: u32,
+        failed: u32,
+    },
+    Missing {
+        worker: u32,
+        tests: Vec<WireTest>,
+    },
+    Recalled {
+        worker: u32,
+        tests: Vec<WireTest>,
+        files: Vec<u32>,
+    },
+    Event {
+        worker: u32,
+        kind: String,
+    },
+    Output {
+        #[serde(default)]
+        worker: Option<u32>,
+        #[serde(default)]
+        id: Option<u32>,
+        stream: u8,
+    },
+    Down {
+        worker: u32,
+        exitstatus: i32,
+        #[serde(default)]
+        stopped: Option<String>,
+    },
+    Died {
+        worker: u32,
+        status: i32,
+        #[serde(default)]
+        running: Option<WireTest>,
+        #[serde(default)]
+        collecting: Option<u32>,
+        #[serde(default)]
+        last: Option<WireTest>,
+        #[serde(default)]
+        stderr: String,
+    },
+    Exited {
+        id: u32,
+        status: i32,
+    },
+    FetchedFile {
+        id: u32,
+        path: String,
+        mode: u32,
+        offset: u64,
+        size: u64,
+        last: bool,
+    },
+    Fetched {
+        id: u32,
+        count: u64,
+    },
+}

@@ -1,0 +1,23 @@
+//! What a machine is told on its stdin, and what it answers on its stdout: one line of JSON each.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Parameters {
+    /// The directory that holds the homes; the machine takes the first free one.
+    pub pool: PathBuf,
+    /// The only key that may log in, in OpenSSH's format.
+    pub client_key: String,
+    /// The key that the machine must prove to hold, in OpenSSH's format.
+    pub host_key: String,
+    pub env: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub port: u16,
+    pub home: PathBuf,
+}

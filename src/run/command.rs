@@ -1,0 +1,292 @@
+//! The coordinator of `ssh-run`: one command on every worker, its streams brought here.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{Fleet, FleetEvent, RunError};
+use crate::{
+    machine::{Command, Event, Preparation, Signal},
+    model::MachineId,
+    protocol::runner::FromRunner,
+    text,
+};
+
+/// Room that must be free towards the caller before another machine message is taken in.
+const ROOM: usize = 8;
+
+/// What to do on the workers.
+#[derive(Clone, Debug)]
+pub struct CommandPlan {
+    pub argv: Vec<String>,
+    pub workers: u32,
+    /// Whether the caller's stdin goes to the command; only one worker can have it.
+    pub stdin: Stdin,
+    /// What to bring back when a worker's command has ended.
+    pub fetch: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    Empty,
+    PassedOn,
+}
+
+/// What the caller says while the command runs.
+#[derive(Debug)]
+pub enum CommandInput {
+    Stdin(Bytes),
+    StdinEnded,
+    /// Ctrl-C: the first one reaches the remote process groups, the second ends the run.
+    Interrupt,
+    Terminate,
+}
+
+/// What the caller is to show or keep.
+#[derive(Debug)]
+pub enum CommandOutput {
+    Bytes { worker: u32, stream: Stream, data: Bytes },
+    /// A piece of a file that was asked for.
+    File { worker: u32, path: String, mode: u32, offset: u64, data: Bytes, last: bool },
+    Note(String),
+    Exited { worker: u32, status: i32 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// How it ended: the status of each worker that got to the end, by number.
+#[derive(Debug, Default)]
+pub struct CommandEnding {
+    pub statuses: BTreeMap<u32, i32>,
+    pub interrupted: Option<Signal>,
+    /// Workers whose machine went before their command ended.
+    pub lost: u32,
+}
+
+pub struct CommandRun<'a> {
+    plan: CommandPlan,
+    fleet: &'a mut Fleet,
+    output: mpsc::Sender<CommandOutput>,
+    /// Which machine each worker is on, and how far it is.
+    workers: BTreeMap<u32, (MachineId, Progress)>,
+    ending: CommandEnding,
+    last_trouble: Option<RunError>,
+    interrupts: u32,
+    stdin_waiting: Vec<(Bytes, bool)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Expected,
+    Running,
+    Fetching,
+    Over,
+}
+
+impl<'a> CommandRun<'a> {
+    pub fn new(plan: CommandPlan, fleet: &'a mut Fleet, output: mpsc::Sender<CommandOutput>) -> Self {
+        Self {
+            plan,
+            fleet,
+            output,
+            workers: BTreeMap::new(),
+            ending: CommandEnding::default(),
+            last_trouble: None,
+            interrupts: 0,
+            stdin_waiting: Vec::new(),
+        }
+    }
+
+    pub async fn drive(
+        mut self,
+        mut preparing: JoinHandle<Result<Preparation, RunError>>,
+        mut input: mpsc::Receiver<CommandInput>,
+    ) -> Result<CommandEnding, RunError> {
+        let mut prepared = false;
+        let mut input_open = true;
+        while !self.over() {
+            let room = self.output.capacity() >= ROOM;
+            tokio::select! {
+                result = &mut preparing, if !prepared => {
+                    prepared = true;
+                    let preparation = result.map_err(|error| RunError::Internal(error.to_string()))??;
+                    for warning in &preparation.snapshot.warnings {
+                        self.say(CommandOutput::Note(warning.to_string()));
+                    }
+                    self.fleet.prepare(preparation);
+                }
+                message = input.recv(), if input_open => match message {
+                    Some(message) => {
+                        if self.on_input(message) {
+                            return Ok(self.ending);
+                        }
+                    }
+                    None => input_open = false,
+                },
+                event = self.fleet.next(), if room => self.on_fleet(event),
+                () = has_room(&self.output), if !room => {}
+            }
+        }
+        match self.last_trouble {
+            Some(trouble) if self.ending.statuses.is_empty() => Err(trouble),
+            _ => Ok(self.ending),
+        }
+    }
+
+    fn over(&self) -> bool {
+        !self.fleet.awaits_leases() && self.workers.values().all(|(_, progress)| *progress == Progress::Over)
+    }
+
+    /// Answers whether the run is to end at once.
+    fn on_input(&mut self, input: CommandInput) -> bool {
+        match input {
+            CommandInput::Stdin(data) => self.pass_stdin(data, false),
+            CommandInput::StdinEnded => self.pass_stdin(Bytes::new(), true),
+            CommandInput::Interrupt => {
+                self.interrupts += 1;
+                self.ending.interrupted = Some(Signal::Interrupt);
+                let running = self.signal_all(Signal::Interrupt);
+                return self.interrupts > 1 || !running;
+            }
+            CommandInput::Terminate => {
+                self.ending.interrupted = Some(Signal::Terminate);
+                self.signal_all(Signal::Terminate);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn pass_stdin(&mut self, data: Bytes, eof: bool) {
+        match self.workers.get(&0) {
+            Some((machine, Progress::Running)) => {
+                self.fleet.tell(*machine, Command::Stdin { id: 0, data, eof });
+            }
+            Some((_, Progress::Expected)) | None => self.stdin_waiting.push((data, eof)),
+            Some(_) => {}
+        }
+    }
+
+    /// Answers whether there was anything to signal.
+    fn signal_all(&self, signal: Signal) -> bool {
+        let mut any = false;
+        for (&id, (machine, progress)) in &self.workers {
+            if *progress == Progress::Running {
+                any = true;
+                self.fleet.tell(*machine, Command::Signal { id, signal });
+            }
+        }
+        any
+    }
+
+    fn on_fleet(&mut self, event: FleetEvent) {
+        match event {
+            FleetEvent::Leased { machine, workers, .. } => {
+                let first = self.workers.len() as u32;
+                for number in first..first + workers {
+                    self.workers.insert(number, (machine, Progress::Expected));
+                }
+            }
+            FleetEvent::NotLeased { name, error } => {
+                self.say(CommandOutput::Note(format!("{name}: {}", text::chain(&error))));
+                self.last_trouble = Some(RunError::Provider(error));
+            }
+            FleetEvent::LeasesOver => {}
+            FleetEvent::Machine(machine, Event::Prepared(_)) => self.start(machine),
+            FleetEvent::Machine(machine, Event::Message(message, blob)) => self.on_message(machine, message, blob),
+            FleetEvent::Machine(machine, Event::Ended) => self.machine_gone(machine),
+            FleetEvent::Machine(machine, Event::Lost(error)) => {
+                self.say(CommandOutput::Note(text::chain(&error)));
+                self.last_trouble = Some(RunError::NoMachines { source: error });
+                self.machine_gone(machine);
+            }
+            FleetEvent::Machine(_, Event::Entered(_) | Event::InitOutput(_)) => {}
+        }
+    }
+
+    fn start(&mut self, machine: MachineId) {
+        for (&id, (_, progress)) in self.workers.iter_mut().filter(|(_, (place, _))| *place == machine) {
+            *progress = Progress::Running;
+            let env = json!({
+                "CLOUDIST_WORKER_INDEX": id.to_string(),
+                "CLOUDIST_NUM_WORKERS": self.plan.workers.to_string(),
+            });
+            let stdin = self.plan.stdin == Stdin::PassedOn && id == 0;
+            self.fleet.tell(machine, Command::Exec { id, argv: self.plan.argv.clone(), env, stdin });
+            if stdin {
+                for (data, eof) in self.stdin_waiting.drain(..) {
+                    self.fleet.tell(machine, Command::Stdin { id, data, eof });
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, machine: MachineId, message: FromRunner, data: Bytes) {
+        match message {
+            FromRunner::Output { id: Some(worker), stream, .. } => {
+                let stream = if stream == 2 { Stream::Stderr } else { Stream::Stdout };
+                self.say(CommandOutput::Bytes { worker, stream, data });
+            }
+            FromRunner::Exited { id, status } => {
+                self.ending.statuses.insert(id, status);
+                self.say(CommandOutput::Exited { worker: id, status });
+                if self.plan.fetch.is_empty() {
+                    self.enter(id, Progress::Over);
+                } else {
+                    self.enter(id, Progress::Fetching);
+                    self.fleet.tell(machine, Command::Fetch { id, globs: self.plan.fetch.clone() });
+                }
+            }
+            FromRunner::FetchedFile { id, path, mode, offset, last, .. } => {
+                self.say(CommandOutput::File { worker: id, path, mode, offset, data, last });
+            }
+            FromRunner::Fetched { id, count } => {
+                if count == 0 {
+                    let globs = self.plan.fetch.join(" ");
+                    self.say(CommandOutput::Note(format!("worker {id}: nothing there matches {globs}")));
+                }
+                self.enter(id, Progress::Over);
+            }
+            FromRunner::Error { stage, message, .. } => {
+                let name = self.fleet.name(machine).to_owned();
+                self.say(CommandOutput::Note(format!("{name}: {stage}: {message}")));
+                self.last_trouble = Some(RunError::Command { machine: name, message });
+                self.machine_gone(machine);
+                self.fleet.tell(machine, Command::Finish);
+            }
+            _ => {}
+        }
+    }
+
+    fn enter(&mut self, worker: u32, next: Progress) {
+        if let Some((_, progress)) = self.workers.get_mut(&worker) {
+            *progress = next;
+        }
+    }
+
+    fn machine_gone(&mut self, machine: MachineId) {
+        for (_, progress) in self.workers.values_mut().filter(|(place, _)| *place == machine) {
+            if !matches!(progress, Progress::Over) {
+                self.ending.lost += 1;
+                *progress = Progress::Over;
+            }
+        }
+    }
+
+    fn say(&self, output: CommandOutput) {
+        // There is room: machine messages are only taken in when there is, so a slow reader of the output slows the machines down.
+        self.output.try_send(output).ok();
+    }
+}
+
+/// Waits until the caller has taken enough for another machine message.
+async fn has_room(output: &mpsc::Sender<CommandOutput>) {
+    // A caller that no longer listens loses output, not the run.
+    drop(output.reserve_many(ROOM).await);
+}

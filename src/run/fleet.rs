@@ -1,0 +1,209 @@
+//! The machines of one run, as they come and go.
+//!
+//! The fleet owns every machine task and every channel to them. It decides nothing about work: runs ask it for the next
+//! event and tell single machines what to do.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::{self, JoinError, JoinSet},
+    time::timeout,
+};
+
+use crate::{
+    machine::{self, Command, Event, MachineError, Preparation},
+    model::MachineId,
+    provider::{LaunchRequest, Lease, LeaseEvent, Provider, ProviderError},
+};
+
+/// Machine messages waiting for the coordinator; beyond it machines wait, and so do their runners.
+const EVENTS_WAITING: usize = 256;
+
+/// Machines that were told to finish get this long before their tasks are dropped.
+const FINISH_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a run learns from its fleet.
+#[derive(Debug)]
+pub enum FleetEvent {
+    /// A machine was leased; it connects now.
+    Leased { machine: MachineId, name: String, workers: u32 },
+    /// A machine could not be had.
+    NotLeased { name: String, error: ProviderError },
+    Machine(MachineId, Event),
+    /// The provider has answered all that was asked for; no further machine will come.
+    LeasesOver,
+}
+
+/// What is known when machines are asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetPlan {
+    /// Names the run on the machines.
+    pub run: String,
+    pub workers: u32,
+    /// The interpreter of the workers, where it is known before anything has been sent.
+    pub python: Option<String>,
+}
+
+pub struct Fleet {
+    provider: Provider,
+    plan: FleetPlan,
+    leases: mpsc::Receiver<LeaseEvent>,
+    leases_open: bool,
+    events: mpsc::Receiver<(MachineId, Event)>,
+    event_sender: mpsc::Sender<(MachineId, Event)>,
+    preparation: watch::Sender<Option<Arc<Preparation>>>,
+    machines: BTreeMap<MachineId, Member>,
+    tasks: JoinSet<()>,
+    machine_of: HashMap<task::Id, MachineId>,
+}
+
+struct Member {
+    name: String,
+    commands: mpsc::UnboundedSender<Command>,
+    /// A member that has told its end gets no further event, whatever its task still does.
+    over: bool,
+}
+
+impl Fleet {
+    /// Asks the provider for machines; they arrive as events.
+    pub fn launch(mut provider: Provider, plan: FleetPlan) -> Self {
+        let (lease_sender, leases) = mpsc::channel(EVENTS_WAITING);
+        let (event_sender, events) = mpsc::channel(EVENTS_WAITING);
+        provider.launch(LaunchRequest { workers: plan.workers }, lease_sender);
+        Self {
+            provider,
+            plan,
+            leases,
+            leases_open: true,
+            events,
+            event_sender,
+            preparation: watch::Sender::new(None),
+            machines: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            machine_of: HashMap::new(),
+        }
+    }
+
+    /// The run's name.
+    pub fn run(&self) -> &str {
+        &self.plan.run
+    }
+
+    /// Tells all machines, those that come later too, what they are to have in place.
+    pub fn prepare(&self, preparation: Preparation) {
+        self.preparation.send_replace(Some(Arc::new(preparation)));
+    }
+
+    /// The next thing that happens. Cancel safe.
+    pub async fn next(&mut self) -> FleetEvent {
+        loop {
+            tokio::select! {
+                lease = self.leases.recv(), if self.leases_open => match lease {
+                    Some(LeaseEvent::Ready(lease)) => return self.admit(*lease),
+                    Some(LeaseEvent::Failed { name, error, .. }) => return FleetEvent::NotLeased { name, error },
+                    None => {
+                        self.leases_open = false;
+                        return FleetEvent::LeasesOver;
+                    }
+                },
+                Some((machine, event)) = self.events.recv() => {
+                    if matches!(event, Event::Lost(_) | Event::Ended)
+                        && let Some(member) = self.machines.get_mut(&machine)
+                    {
+                        member.over = true;
+                    }
+                    return FleetEvent::Machine(machine, event);
+                }
+                Some(joined) = self.tasks.join_next_with_id() => {
+                    if let Some(event) = self.task_ended(joined) {
+                        return event;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells one machine what to do; a machine that is gone doesn't hear it.
+    pub fn tell(&self, machine: MachineId, command: Command) {
+        if let Some(member) = self.machines.get(&machine) {
+            member.commands.send(command).ok();
+        }
+    }
+
+    pub fn tell_all(&self, command: impl Fn() -> Command) {
+        for member in self.machines.values() {
+            member.commands.send(command()).ok();
+        }
+    }
+
+    pub fn name(&self, machine: MachineId) -> &str {
+        self.machines.get(&machine).map_or("?", |member| &member.name)
+    }
+
+    /// Whether the provider may still bring a machine.
+    pub fn awaits_leases(&self) -> bool {
+        self.leases_open
+    }
+
+    /// Whether a machine is there or may still come.
+    pub fn has_hope(&self) -> bool {
+        self.leases_open || self.machines.values().any(|member| !member.over)
+    }
+
+    pub fn machines(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// Ends every machine and gives them back. Whatever they still say is dropped.
+    pub async fn finish(mut self) {
+        for member in self.machines.values() {
+            member.commands.send(Command::Finish).ok();
+        }
+        self.machines.clear();
+        let drained = async {
+            while !self.tasks.is_empty() {
+                tokio::select! {
+                    _ = self.tasks.join_next() => {}
+                    Some(_) = self.events.recv() => {}
+                }
+            }
+        };
+        timeout(FINISH_PATIENCE, drained).await.ok();
+        self.tasks.shutdown().await;
+        self.provider.release_all().await;
+    }
+
+    fn admit(&mut self, lease: Lease) -> FleetEvent {
+        let (commands, command_receiver) = mpsc::unbounded_channel();
+        let (machine, name, workers) = (lease.machine, lease.name.clone(), lease.workers);
+        self.machines.insert(machine, Member { name: name.clone(), commands, over: false });
+        let life = machine::run(
+            machine::Start { lease, run: self.plan.run.clone(), python: self.plan.python.clone() },
+            self.preparation.subscribe(),
+            command_receiver,
+            self.event_sender.clone(),
+        );
+        let task = self.tasks.spawn(life);
+        self.machine_of.insert(task.id(), machine);
+        FleetEvent::Leased { machine, name, workers }
+    }
+
+    /// A machine's task that ended in order has told so itself; one that panicked could not.
+    fn task_ended(&mut self, joined: Result<(task::Id, ()), JoinError>) -> Option<FleetEvent> {
+        let id = match &joined {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let machine = self.machine_of.remove(&id)?;
+        let error = joined.err()?;
+        let member = self.machines.get_mut(&machine)?;
+        member.over = true;
+        let lost = MachineError::Broken { machine: member.name.clone(), detail: error.to_string() };
+        Some(FleetEvent::Machine(machine, Event::Lost(lost)))
+    }
+}

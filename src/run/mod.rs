@@ -1,0 +1,13 @@
+//! Runs: the coordinator loops that own all state.
+//!
+//! One loop each for a test run and for a command run. They await messages, never the network, and share no state.
+
+pub mod command;
+mod error;
+mod fleet;
+mod preparing;
+pub mod tests;
+
+pub use error::RunError;
+pub use fleet::{Fleet, FleetEvent, FleetPlan};
+pub use preparing::{Ground, SessionGround, prepare};

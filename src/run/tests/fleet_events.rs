@@ -1,0 +1,240 @@
+//! What machines say: they come, work, report, and go.
+
+use bytes::Bytes;
+
+use super::{TestRun, workers::Phase};
+use crate::{
+    machine::{Command, Event, ExitText, MachineError},
+    model::{FileId, MachineId, TestId, WorkerId},
+    protocol::{
+        WireTest,
+        bridge::{Level, ToPlugin},
+        runner::FromRunner,
+    },
+    run::{FleetEvent, RunError},
+    scheduler::{Input, Slot, Verdict},
+    text,
+};
+
+impl TestRun<'_> {
+    pub(super) fn on_fleet(&mut self, event: FleetEvent) -> Result<(), RunError> {
+        match event {
+            FleetEvent::Leased { machine, workers, .. } => self.workers.expect(machine, workers),
+            FleetEvent::NotLeased { name, error } => {
+                let help = error.help();
+                self.note(Level::Error, format!("{name}: {}", text::chain(&error)), Some(help));
+                self.last_trouble = Some(RunError::Provider(error));
+            }
+            FleetEvent::LeasesOver => {}
+            FleetEvent::Machine(machine, event) => self.on_machine(machine, event)?,
+        }
+        self.refuse_to_wait_for_nobody()
+    }
+
+    /// With nobody left to work, or to come, the run is over. If nothing was done at all, the reason is that of the last to go.
+    fn refuse_to_wait_for_nobody(&mut self) -> Result<(), RunError> {
+        if self.workers.any_hope() || self.fleet.awaits_leases() || self.finished || self.stopping.is_some() {
+            return Ok(());
+        }
+        if self.counted > 0 {
+            let _ = self.input(Input::LeasesOver);
+            return Ok(());
+        }
+        Err(self.last_trouble.take().unwrap_or(RunError::NothingLeased))
+    }
+
+    fn on_machine(&mut self, machine: MachineId, event: Event) -> Result<(), RunError> {
+        match event {
+            Event::Entered(_) | Event::InitOutput(_) => {}
+            Event::Prepared(_) => {
+                let workers = self.workers.of(machine);
+                self.fleet.tell(machine, Command::Start { workers, count: self.rules.workers });
+            }
+            Event::Message(message, blob) => self.on_message(machine, message, blob)?,
+            Event::Ended => self.machine_gone(machine),
+            Event::Lost(error) => {
+                let help = error.help();
+                self.note(Level::Warning, text::chain(&error), help);
+                self.last_trouble = Some(RunError::NoMachines { source: error });
+                self.machine_gone(machine);
+            }
+        }
+        Ok(())
+    }
+
+    fn machine_gone(&mut self, machine: MachineId) {
+        self.workers.machine_gone(machine);
+        let _ = self.input(Input::MachineLost { machine });
+    }
+
+    fn on_message(&mut self, machine: MachineId, message: FromRunner, blob: Bytes) -> Result<(), RunError> {
+        match message {
+            FromRunner::Up { worker, info, .. } => {
+                self.workers.enter(WorkerId(worker), Phase::Up);
+                let name = self.fleet.name(machine).to_owned();
+                self.tell_plugin(&ToPlugin::WorkerUp { worker, machine: name, info }, Bytes::new());
+                let _ = self.input(Input::WorkerJoined { worker: WorkerId(worker), machine });
+            }
+            FromRunner::Failed { worker, kind, message } => self.on_failed(WorkerId(worker), kind, message),
+            FromRunner::Collected { worker, file, tests, deselected, errors, first, notfound } => {
+                if first {
+                    self.on_collected(WorkerId(worker), FileId(file), tests, (deselected, errors, notfound), blob);
+                }
+            }
+            FromRunner::Results { worker, tests } => self.on_results(worker, tests, blob),
+            FromRunner::Late { worker, file, index, failed } => {
+                self.tell_plugin(&ToPlugin::Late { worker, file, index, failed }, blob);
+            }
+            FromRunner::Missing { worker, tests } => {
+                let tests = tests.into_iter().map(test_id).collect();
+                let _ = self.input(Input::Missing { worker: WorkerId(worker), tests });
+            }
+            FromRunner::Recalled { worker, tests, files } => {
+                let tests = tests.into_iter().map(test_id).collect();
+                let files = files.into_iter().map(FileId).collect();
+                let _ = self.input(Input::Returned { worker: WorkerId(worker), tests, files });
+            }
+            FromRunner::Event { worker, kind } => self.tell_plugin(&ToPlugin::Event { worker, kind }, blob),
+            FromRunner::Output { worker: Some(worker), stream, .. } => {
+                self.tell_plugin(&ToPlugin::Output { worker, stream }, blob);
+            }
+            FromRunner::Down { worker, exitstatus, stopped } => {
+                self.workers.enter(WorkerId(worker), Phase::Down);
+                let _ = self.input(Input::WorkerRetired { worker: WorkerId(worker) });
+                self.tell_plugin(&ToPlugin::WorkerDown { worker, exitstatus, stopped }, blob);
+            }
+            FromRunner::Died { worker, status, running, collecting, last, stderr } => {
+                let death = Death { status, running, collecting, last, stderr };
+                self.on_died(machine, WorkerId(worker), death);
+            }
+            FromRunner::Error { stage, kind, message } => {
+                // The runner says so when it can't go on.
+                let name = self.fleet.name(machine).to_owned();
+                let error = MachineError::Refused { machine: name, kind, detail: format!("{stage}: {message}") };
+                self.fleet.tell(machine, Command::Finish);
+                self.on_machine(machine, Event::Lost(error))?;
+            }
+            other => {
+                let detail = format!("{} sent {other:?} to a test run", self.fleet.name(machine));
+                return Err(RunError::Internal(detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_failed(&mut self, worker: WorkerId, kind: String, message: String) {
+        self.workers.enter(worker, Phase::Down);
+        let alone = !self.workers.any_hope();
+        let trouble = RunError::Workers { kind, message: message.trim_end().to_owned() };
+        if !alone {
+            let place = self.workers.machine(worker).map_or("?", |machine| self.fleet.name(machine));
+            self.note(Level::Warning, format!("{worker} on {place} could not start pytest: {}", message.trim_end()), None);
+        }
+        self.last_trouble = Some(trouble);
+    }
+
+    fn on_collected(
+        &mut self,
+        worker: WorkerId,
+        file: FileId,
+        names: Vec<(String, u32)>,
+        (deselected, errors, notfound): (Vec<String>, u32, Vec<serde_json::Value>),
+        blob: Bytes,
+    ) {
+        let tests = names.len() as u32;
+        if !self.book.knows(file) {
+            return;
+        }
+        let news = Input::Collected { worker, file, tests, errors, estimates: Vec::new() };
+        // The scheduler may hand the file's tests out in the same breath, so they must be in the book when it is asked for orders.
+        if self.input(news) == Verdict::Stale {
+            return;
+        }
+        self.book.collected(file, names);
+        let (total, files_left) = (self.book.total(), self.book.files_left());
+        let message =
+            ToPlugin::Collected { file: file.0, tests, deselected, errors, notfound, total, files_left };
+        self.tell_plugin(&message, blob);
+    }
+
+    fn on_results(&mut self, worker: u32, tests: Vec<(u32, u32, u32, f64)>, blob: Bytes) {
+        let mut drop = Vec::new();
+        for (position, &(file, index, failed, _)) in tests.iter().enumerate() {
+            let news = Input::TestFinished { worker: WorkerId(worker), test: test_id((file, index)), failed };
+            match self.input(news) {
+                Verdict::Accepted => self.counted += 1,
+                Verdict::Stale => drop.push(position as u32),
+            }
+        }
+        self.workers.worked(WorkerId(worker));
+        self.tell_plugin(&ToPlugin::Results { worker, tests, drop }, blob);
+    }
+
+    fn on_died(&mut self, machine: MachineId, worker: WorkerId, death: Death) {
+        let place = self.fleet.name(machine).to_owned();
+        let how = ExitText(death.status);
+        if self.workers.phase(worker) == Phase::Expected {
+            let message = format!("{worker} on {place} ended with {how} before its session began\n{}", death.stderr);
+            self.on_failed(worker, "died".into(), message);
+            return;
+        }
+        let running = death.running.map(test_id);
+        let collecting = death.collecting.map(FileId);
+        let ending = self.stopping.is_some() || self.finished;
+        let slot = if !ending && self.workers.died(worker) { Slot::Returns } else { Slot::Gone };
+        let verdict = self.input(Input::WorkerDied { worker, running, collecting, slot });
+        if self.stopping.is_none() && verdict == Verdict::Accepted {
+            self.tell_of_death(worker, &place, how, &death);
+        }
+        match slot {
+            Slot::Returns => {
+                self.workers.enter(worker, Phase::Expected);
+                self.fleet.tell(machine, Command::Spawn(worker));
+            }
+            Slot::Gone => self.workers.enter(worker, Phase::Down),
+        }
+    }
+
+    fn tell_of_death(&mut self, worker: WorkerId, place: &str, how: ExitText, death: &Death) {
+        let stderr = death.stderr.trim_end();
+        let detail = if stderr.is_empty() { String::new() } else { format!("\n{stderr}") };
+        let (test, when, doing) = match (death.running, death.last) {
+            (Some(running), _) => (test_id(running), "call", "while it ran this test"),
+            (None, Some(last)) if death.collecting.is_none() => {
+                (test_id(last), "teardown", "after it had run this test")
+            }
+            _ => return self.tell_of_collection_death(worker, place, how, death, &detail),
+        };
+        if death.running.is_some() {
+            self.counted += 1;
+        }
+        let message = format!("{worker} on {place} ended with {how} {doing}{detail}");
+        let nodeid = self.book.nodeid(test);
+        let (file, index) = (test.file.0, test.index);
+        self.tell_plugin(&ToPlugin::Crashed { worker: worker.0, file, index, nodeid, when, message }, Bytes::new());
+    }
+
+    fn tell_of_collection_death(&self, worker: WorkerId, place: &str, how: ExitText, death: &Death, detail: &str) {
+        match death.collecting {
+            Some(file) if self.book.knows(FileId(file)) => {
+                let path = self.book.path(FileId(file)).to_owned();
+                let message = format!("{worker} on {place} ended with {how} while it imported this file{detail}");
+                self.tell_plugin(&ToPlugin::Lost { nodeid: None, path: Some(path), message }, Bytes::new());
+            }
+            _ => self.note(Level::Error, format!("{worker} on {place} ended with {how}{detail}"), None),
+        }
+    }
+}
+
+/// What the runner tells of a process that died.
+struct Death {
+    status: i32,
+    running: Option<WireTest>,
+    collecting: Option<u32>,
+    last: Option<WireTest>,
+    stderr: String,
+}
+
+fn test_id((file, index): WireTest) -> TestId {
+    TestId { file: FileId(file), index }
+}

@@ -1,0 +1,41 @@
+//! How a test run ended.
+
+use serde::Serialize;
+
+use super::{RunError, TestRun};
+
+#[derive(Debug)]
+pub enum Ending {
+    Done(Summary),
+    /// The plugin asked for it: `-x`, `--maxfail`, Ctrl-C.
+    Stopped(Summary),
+    /// The plugin is gone; nobody is there to be told.
+    Abandoned,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    pub tests: usize,
+    pub workers: usize,
+    pub machines: usize,
+    pub seconds: f64,
+}
+
+impl TestRun<'_> {
+    pub(super) fn ending(self) -> Result<Ending, RunError> {
+        let summary = Summary {
+            tests: self.counted,
+            workers: self.workers.count(),
+            machines: self.fleet.machines(),
+            seconds: self.began.elapsed().as_secs_f64(),
+        };
+        if self.stopping.is_some() {
+            return Ok(Ending::Stopped(summary));
+        }
+        match (self.last_trouble, self.lost) {
+            (_, 0) => Ok(Ending::Done(summary)),
+            (Some(trouble), _) if self.counted == 0 => Err(trouble),
+            (_, count) => Err(RunError::Unfinished { count }),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Whether the books agree with each other: for tests, since it looks at everything.
+//!
+//! Changes nothing.
+
+use std::collections::BTreeSet;
+
+use crate::model::{TestId, WorkerId};
+
+use super::catalog::{Place, Stage};
+use super::fleet::Status;
+use super::queue::{Entry, Step, UnitId};
+use super::{Phase, Scheduler};
+
+impl Scheduler {
+    /// Panics if an invariant is broken.
+    pub fn audit(&self) {
+        self.audit_places();
+        self.audit_queues();
+        self.audit_fleet();
+    }
+
+    fn audit_places(&self) {
+        let pooled: BTreeSet<TestId> = self.pool.tests().map(|(test, _)| test).collect();
+        let (mut tests, mut open, mut queued, mut open_files) = (0, 0, 0, 0);
+        for (file, record) in self.catalog.files() {
+            match record.stage {
+                Stage::Waiting => assert!(self.pool.files.contains(&file), "{file} waits but isn't in the pool"),
+                Stage::Queued { worker, unit, .. } => {
+                    assert!(self.holds(worker, unit, Entry::collect(file)), "{file} isn't in the queue of {worker}");
+                }
+                Stage::Collected { .. } | Stage::Uncollectable => {}
+            }
+            let settled = matches!(record.stage, Stage::Collected { .. } | Stage::Uncollectable);
+            open_files += u32::from(!settled);
+            assert!(!settled || !self.pool.files.contains(&file), "{file} is settled and in the pool");
+            for (index, record) in (0..).zip(&record.tests) {
+                let test = TestId { file, index };
+                tests += 1;
+                open += u32::from(record.place != Place::Final);
+                let in_pool = record.place == Place::Unassigned && self.phase == Phase::Running;
+                if !matches!(self.phase, Phase::Over(_)) {
+                    assert_eq!(pooled.contains(&test), in_pool, "{test} is {:?}", record.place);
+                }
+                if let Place::Queued { worker, unit } = record.place {
+                    queued += 1;
+                    assert!(self.holds(worker, unit, Entry::test(test)), "{test} isn't in the queue of {worker}");
+                }
+            }
+        }
+        assert_eq!(self.catalog.tests, tests);
+        assert_eq!(self.catalog.open_tests, open);
+        assert_eq!(self.catalog.queued_tests, queued);
+        assert_eq!(self.catalog.open_files, open_files);
+    }
+
+    fn holds(&self, worker: WorkerId, unit: UnitId, entry: Entry) -> bool {
+        let state = self.fleet.live(worker);
+        state.is_some_and(|state| state.queue.units().any(|(id, held)| id == unit && held.entries().any(|e| e == entry)))
+    }
+
+    fn audit_queues(&self) {
+        let (mut tests, mut files) = (0, 0);
+        for (worker, state) in self.fleet.iter() {
+            let mut length = 0;
+            for (_, unit) in state.queue.units() {
+                let collecting = unit.entries().filter(|entry| entry.step == Step::Collect).count();
+                assert_eq!(collecting, unit.load.files as usize);
+                assert!(unit.len() > 0, "{worker} has an empty unit");
+                length += unit.len();
+                files += unit.load.files;
+                tests += unit.len() - unit.load.files;
+            }
+            assert_eq!(length, state.queue.len());
+            assert!(state.status == Status::Live || length == 0, "{worker} is gone and has a queue");
+        }
+        assert_eq!(tests, self.catalog.queued_tests);
+        let queued = |stage: Stage| matches!(stage, Stage::Queued { .. });
+        assert_eq!(files as usize, self.catalog.files().filter(|(_, record)| queued(record.stage)).count());
+        for (test, home) in self.pool.tests() {
+            let lives = home.is_none_or(|home| self.fleet.live(home).is_some());
+            assert!(lives, "{test} is kept for a worker that is gone");
+        }
+    }
+
+    fn audit_fleet(&self) {
+        let count = |status: Status| self.fleet.iter().filter(|(_, state)| state.status == status).count();
+        assert_eq!(self.fleet.live as usize, count(Status::Live));
+        assert_eq!(self.fleet.returning as usize, count(Status::Returning));
+        let promised: u32 = self.fleet.iter().filter_map(|(_, state)| state.recall).map(|recall| recall.thieves).sum();
+        assert_eq!(self.fleet.promised, promised);
+        if matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
+        assert!(self.touched.is_empty());
+        for (worker, state) in self.fleet.iter() {
+            let idle = state.status == Status::Live && state.queue.len() == 0;
+            assert_eq!(self.fleet.idle.contains(&worker), idle, "{worker}");
+            let kept = self.pool.tests_of(Some(worker));
+            assert!(!idle || kept == 0, "{worker} is idle and {kept} tests are kept for it");
+        }
+        let files_ready = self.pool.files.first().is_some_and(|&file| self.grouping.collected_with(file).is_some());
+        let work_left = files_ready || self.pool.tests_of(None) > 0;
+        assert!(self.fleet.idle.is_empty() || !work_left, "work for anyone is left, and somebody is idle");
+    }
+}

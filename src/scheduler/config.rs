@@ -1,0 +1,55 @@
+//! What a run asks of the scheduler: fixed from its first input to its last.
+//!
+//! Nothing here knows where a value came from: flags and files are merged elsewhere.
+
+use std::num::NonZeroU32;
+
+/// What is kept together on one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Nothing: the tests of a file may be shared out.
+    Test,
+    /// The tests of a file all run on one worker.
+    File,
+}
+
+/// When tests begin to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Collect {
+    /// Once every file has been collected.
+    First,
+    /// As soon as their own file has been collected.
+    Stream,
+}
+
+/// What a collection error does to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CollectionErrors {
+    /// Nothing more is executed; the rest is still collected, so that all errors are shown.
+    Stop,
+    Continue,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    pub mode: Mode,
+    pub collect: Collect,
+    /// Groups the work into `planned_workers` times this many chunks of consecutive tests, or of consecutive files in
+    /// [`Mode::File`]. A chunk is handed out as a whole. Chunks of tests imply [`Collect::First`].
+    pub chunks_per_worker: Option<NonZeroU32>,
+    /// How often a test may be running, or a file being collected, when its machine is lost.
+    pub max_attempts: NonZeroU32,
+    /// Failures after which the run is aborted.
+    pub maxfail: Option<NonZeroU32>,
+    pub collection_errors: CollectionErrors,
+    pub planned_workers: u32,
+}
+
+impl Config {
+    pub(super) fn collect(&self) -> Collect {
+        match (self.mode, self.chunks_per_worker) {
+            (Mode::Test, Some(_)) => Collect::First,
+            _ => self.collect,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Who gets what next: idle workers first, then those with little waiting; what a worker has imported first, then
+//! files that nobody has, then what others can spare.
+//!
+//! Only hands out; it never takes anything back (that is `steal`).
+
+use crate::model::{FileId, TestId, WorkerId};
+
+use super::catalog::{Place, Stage};
+use super::grouping::Parting;
+use super::pool::End;
+use super::queue::{Entry, Tie};
+use super::time::{Time, micros};
+use super::{Action, BATCH, HORIZON, MOST_WAITING, Phase, Scheduler, Work};
+
+impl Scheduler {
+    pub(super) fn dispatch(&mut self, now: Time) {
+        let touched = std::mem::take(&mut self.touched);
+        if matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
+        for &worker in &touched {
+            self.sweep(now, worker);
+            self.refile(worker);
+        }
+        for &worker in &touched {
+            if self.fleet.idle.contains(&worker) {
+                self.give_own(now, worker);
+            }
+        }
+        while let Some(&worker) = self.fleet.idle.first() {
+            if !self.give_any(now, worker) {
+                break;
+            }
+        }
+        self.steal(now);
+        for &worker in &touched {
+            while self.fleet.low.contains(&worker) && self.give_own(now, worker) {}
+        }
+        while let Some(&worker) = self.fleet.low.first() {
+            if !self.give_any(now, worker) {
+                break;
+            }
+        }
+        // What was given to the busy may be worth more to somebody who is still idle.
+        self.steal(now);
+    }
+
+    /// Files a worker anew after its queue, or the pool's share for it, has changed.
+    pub(super) fn refile(&mut self, worker: WorkerId) {
+        let Some(state) = self.fleet.live(worker) else { return };
+        let need = self.need(worker, state);
+        let due = self.due(worker, state);
+        self.fleet.file(worker, need, due);
+    }
+
+    /// Gives a worker tests of files that it collected.
+    fn give_own(&mut self, now: Time, worker: WorkerId) -> bool {
+        let Some(parcel) = self.pool.first_of(Some(worker)) else { return false };
+        if let Some(state) = self.fleet.live_mut(worker) {
+            state.offering = false;
+        }
+        let bite = self.pool.tests_of(Some(worker)).div_ceil(4).max(self.horizon_tests());
+        let tests = self.pool.take(parcel, self.portion(bite), End::Front);
+        self.give_tests(now, worker, &tests, Tie::Free);
+        true
+    }
+
+    /// Gives a worker what is anyone's: files that nobody has collected, then tests whose worker is gone.
+    fn give_any(&mut self, now: Time, worker: WorkerId) -> bool {
+        if let Some(&first) = self.pool.files.first()
+            && let Some(range) = self.grouping.collected_with(first)
+        {
+            let files: Vec<FileId> = self.pool.files.range(range).copied().collect();
+            self.give_files(now, worker, &files);
+            return true;
+        }
+        let Some(parcel) = self.pool.first_of(None) else { return false };
+        let sharers = match u32::try_from(self.fleet.idle.len()) {
+            Ok(0) => self.fleet.live.saturating_mul(2),
+            idle => idle.unwrap_or(u32::MAX),
+        };
+        let share = self.pool.tests_of(None).div_ceil(sharers.max(1));
+        let tests = self.pool.take(parcel, self.portion(share), End::Front);
+        self.give_tests(now, worker, &tests, Tie::Free);
+        true
+    }
+
+    /// How many tests to take from a parcel of which `wanted` would do.
+    pub(super) fn portion(&self, wanted: u32) -> u32 {
+        match self.parting() {
+            Parting::Divisible => wanted,
+            Parting::Whole => u32::MAX,
+        }
+    }
+
+    /// How many tests it takes to fill the horizon.
+    fn horizon_tests(&self) -> u32 {
+        let Some(each) = self.catalog.test_pace.mean() else { return 1 };
+        let many = micros(HORIZON) / micros(each).max(1);
+        u32::try_from(many).unwrap_or(u32::MAX).clamp(1, MOST_WAITING)
+    }
+
+    fn give_files(&mut self, now: Time, worker: WorkerId, files: &[FileId]) {
+        let execute = self.phase == Phase::Running;
+        let Some(state) = self.fleet.live_mut(worker) else { return };
+        if state.queue.len() == 0 {
+            state.head_since = now;
+        }
+        let unit = state.queue.open(Tie::Free);
+        for &file in files {
+            state.queue.insert(unit, Entry::collect(file), None);
+            self.pool.files.remove(&file);
+            self.catalog.set_stage(file, Stage::Queued { worker, unit, execute });
+            self.actions.push_back(Action::Run { worker, file, work: Work::Collect { execute } });
+        }
+        self.refile(worker);
+    }
+
+    /// `tests` are in order.
+    pub(super) fn give_tests(&mut self, now: Time, worker: WorkerId, tests: &[TestId], tie: Tie) {
+        let Some(state) = self.fleet.live_mut(worker) else { return };
+        if state.queue.len() == 0 {
+            state.head_since = now;
+        }
+        let unit = state.queue.open(tie);
+        for &test in tests {
+            state.queue.insert(unit, Entry::test(test), self.catalog.estimate(test));
+            self.catalog.set_place(test, Place::Queued { worker, unit });
+        }
+        for batch in tests.chunk_by(|a, b| a.file == b.file).flat_map(|of_file| of_file.chunks(BATCH)) {
+            let file = batch[0].file;
+            let work = Work::Tests(batch.iter().map(|test| test.index).collect());
+            self.actions.push_back(Action::Run { worker, file, work });
+        }
+        self.refile(worker);
+    }
+}

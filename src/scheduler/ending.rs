@@ -1,0 +1,121 @@
+//! When collection is complete, when the run is over, and what happens to inputs that come after that.
+//!
+//! Gives nothing out: by the time the run ends there is nothing left to give.
+
+use crate::model::{FileId, TestId};
+
+use super::catalog::Place;
+use super::fleet::Status;
+use super::queue::Entry;
+use super::{Action, Collect, CollectionErrors, Ending, GiveUpReason, Input, Phase, Scheduler, Verdict};
+
+impl Scheduler {
+    /// Draws the conclusions from the counts.
+    pub(super) fn settle(&mut self) {
+        self.abandon_if_deserted();
+        if self.catalog.listed && self.catalog.open_files == 0 && !self.collection_complete {
+            self.complete_collection();
+            self.abandon_if_deserted();
+        }
+        if !self.collection_complete {
+            return;
+        }
+        match self.phase {
+            Phase::Running if self.catalog.open_tests == 0 => self.finish(Ending::Complete),
+            Phase::Draining if self.catalog.queued_tests == 0 => self.finish(Ending::CollectionErrors),
+            _ => {}
+        }
+    }
+
+    fn complete_collection(&mut self) {
+        if matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
+        self.collection_complete = true;
+        self.actions.push_back(Action::CollectionComplete { tests: self.catalog.tests });
+        if self.config.collect() == Collect::Stream {
+            return;
+        }
+        if self.catalog.errors > 0 && self.config.collection_errors == CollectionErrors::Stop {
+            self.phase = Phase::Draining;
+            return;
+        }
+        self.phase = Phase::Running;
+        self.grouping.tests_known(self.catalog.tests);
+        self.catalog.number_tests();
+        for test in self.unassigned_tests() {
+            self.pool_test(test);
+        }
+    }
+
+    fn unassigned_tests(&self) -> Vec<TestId> {
+        let of_file = |(file, tests): (FileId, u32)| (0..tests).map(move |index| TestId { file, index });
+        self.catalog
+            .files()
+            .map(|(file, record)| (file, u32::try_from(record.tests.len()).unwrap_or(u32::MAX)))
+            .flat_map(of_file)
+            .filter(|&test| self.catalog.test(test).is_some_and(|record| record.place == Place::Unassigned))
+            .collect()
+    }
+
+    /// Gives everything up once there is nobody left to do it.
+    fn abandon_if_deserted(&mut self) {
+        let deserted = self.leases_over && self.fleet.live == 0 && self.fleet.returning == 0;
+        if !deserted || matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
+        for file in std::mem::take(&mut self.pool.files) {
+            self.give_up_file(file, GiveUpReason::NoWorkersLeft);
+        }
+        for test in self.pool.clear_tests() {
+            self.give_up_test(test, GiveUpReason::NoWorkersLeft);
+        }
+    }
+
+    /// Counts failures towards `maxfail`.
+    pub(super) fn count_failures(&mut self, failed: u32) {
+        self.failures = self.failures.saturating_add(failed);
+        if failed > 0 && self.config.maxfail.is_some_and(|maxfail| self.failures >= maxfail.get()) {
+            self.abort(Ending::MaxFail);
+        }
+    }
+
+    pub(super) fn abort(&mut self, ending: Ending) {
+        if !matches!(self.phase, Phase::Over(_)) {
+            self.phase = Phase::Over(ending);
+            self.actions.push_back(Action::Abort);
+            self.actions.push_back(Action::Finished { ending });
+        }
+    }
+
+    fn finish(&mut self, ending: Ending) {
+        self.phase = Phase::Over(ending);
+        for (worker, state) in self.fleet.iter() {
+            if state.status == Status::Live {
+                self.actions.push_back(Action::CloseWorker { worker });
+            }
+        }
+        self.actions.push_back(Action::Finished { ending });
+    }
+
+    /// Tests that were running when the run was aborted may still finish; late workers are sent home.
+    pub(super) fn handle_after_end(&mut self, input: Input) -> Verdict {
+        match input {
+            Input::TestFinished { worker, test, .. } => {
+                let Some(unit) = self.catalog.unit_at(test, worker) else { return Verdict::Stale };
+                let estimate = self.catalog.estimate(test);
+                if let Some(state) = self.fleet.live_mut(worker) {
+                    state.queue.remove(unit, Entry::test(test), estimate);
+                }
+                self.catalog.set_place(test, Place::Final);
+                Verdict::Accepted
+            }
+            Input::WorkerJoined { worker, .. } => {
+                self.actions.push_back(Action::CloseWorker { worker });
+                Verdict::Accepted
+            }
+            Input::LeasesOver | Input::Stop | Input::Tick => Verdict::Accepted,
+            _ => Verdict::Stale,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The workers, and the orders in which they are looked at: idle, low on work, worth stealing from.
+//!
+//! Bookkeeping alone: what counts as low or as worth it is decided by `demand` and `steal`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{MachineId, WorkerId};
+
+use super::catalog::Process;
+use super::queue::{Entry, Queue, Tie};
+use super::time::Time;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Live,
+    /// Died, and a fresh process was announced.
+    Returning,
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingRecall {
+    pub asked: Time,
+    /// Idle workers that wait for what comes back.
+    pub thieves: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Worker {
+    pub machine: MachineId,
+    pub status: Status,
+    pub life: u32,
+    pub queue: Queue,
+    /// When the worker got to the head of its queue.
+    pub head_since: Time,
+    pub recall: Option<PendingRecall>,
+    /// The last recall brought nothing that another could use: ask again only after news from this worker.
+    pub barren: bool,
+    /// What was recalled from it lies in the pool, for others to take.
+    pub offering: bool,
+    /// Everything that it could still execute has been recalled.
+    pub swept: bool,
+    due: Option<Due>,
+}
+
+/// When it begins to pay to take work from a worker. Ordered: the earliest is the most worthwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Due(pub i64);
+
+/// What a worker is in need of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Idle,
+    Low,
+    Nothing,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fleet {
+    workers: BTreeMap<WorkerId, Worker>,
+    machines: BTreeMap<MachineId, BTreeSet<WorkerId>>,
+    pub idle: BTreeSet<WorkerId>,
+    pub low: BTreeSet<WorkerId>,
+    victims: BTreeSet<(Due, WorkerId)>,
+    pub live: u32,
+    pub returning: u32,
+    /// Idle workers for which a recall is under way.
+    pub promised: u32,
+}
+
+impl Fleet {
+    pub fn get(&self, worker: WorkerId) -> Option<&Worker> {
+        self.workers.get(&worker)
+    }
+
+    pub fn live(&self, worker: WorkerId) -> Option<&Worker> {
+        self.get(worker).filter(|state| state.status == Status::Live)
+    }
+
+    pub fn live_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(&worker).filter(|state| state.status == Status::Live)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.workers.iter().map(|(&id, worker)| (id, worker))
+    }
+
+    pub fn lives(&self, process: Process) -> bool {
+        self.live(process.worker).is_some_and(|worker| worker.life == process.life)
+    }
+
+    pub fn on_machine(&self, machine: MachineId) -> Vec<WorkerId> {
+        self.machines.get(&machine).into_iter().flatten().copied().collect()
+    }
+
+    /// A process that wasn't there before; false if the worker lives already.
+    pub fn join(&mut self, worker: WorkerId, machine: MachineId, now: Time) -> bool {
+        let (life, queue) = match self.workers.get_mut(&worker) {
+            Some(known) if known.status == Status::Live => return false,
+            Some(known) => {
+                if let Some(others) = self.machines.get_mut(&known.machine) {
+                    others.remove(&worker);
+                }
+                if known.status == Status::Returning {
+                    self.returning -= 1;
+                }
+                (known.life + 1, std::mem::take(&mut known.queue))
+            }
+            None => (0, Queue::default()),
+        };
+        let fresh = Worker {
+            machine,
+            status: Status::Live,
+            life,
+            queue,
+            head_since: now,
+            recall: None,
+            barren: false,
+            offering: false,
+            swept: false,
+            due: None,
+        };
+        self.workers.insert(worker, fresh);
+        self.machines.entry(machine).or_default().insert(worker);
+        self.live += 1;
+        true
+    }
+
+    /// The worker's process is gone. Its queue is still to be drained.
+    pub fn leave(&mut self, worker: WorkerId, status: Status) {
+        let Some(state) = self.workers.get(&worker) else { return };
+        let before = state.status;
+        self.set_recall(worker, None);
+        self.file(worker, Need::Nothing, None);
+        let count = |status: Status, wanted: Status| u32::from(status == wanted);
+        self.live = self.live - count(before, Status::Live) + count(status, Status::Live);
+        self.returning = self.returning - count(before, Status::Returning) + count(status, Status::Returning);
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.status = status;
+        }
+    }
+
+    pub fn drain_queue(&mut self, worker: WorkerId) -> Vec<(Entry, Tie)> {
+        self.workers.get_mut(&worker).map(|state| state.queue.drain()).unwrap_or_default()
+    }
+
+    pub fn set_recall(&mut self, worker: WorkerId, recall: Option<PendingRecall>) {
+        let Some(state) = self.workers.get_mut(&worker) else { return };
+        let before = std::mem::replace(&mut state.recall, recall);
+        let thieves = |recall: Option<PendingRecall>| recall.map_or(0, |recall| recall.thieves);
+        self.promised = self.promised - thieves(before) + thieves(recall);
+    }
+
+    /// Files a worker under what it needs and when others may take from it.
+    pub fn file(&mut self, worker: WorkerId, need: Need, due: Option<Due>) {
+        let Some(state) = self.workers.get_mut(&worker) else { return };
+        if let Some(before) = std::mem::replace(&mut state.due, due) {
+            self.victims.remove(&(before, worker));
+        }
+        self.victims.extend(due.map(|due| (due, worker)));
+        let (idle, low) = (&mut self.idle, &mut self.low);
+        let _ = if need == Need::Idle { idle.insert(worker) } else { idle.remove(&worker) };
+        let _ = if need == Need::Low { low.insert(worker) } else { low.remove(&worker) };
+    }
+
+    pub fn first_victim(&self) -> Option<(Due, WorkerId)> {
+        self.victims.first().copied()
+    }
+
+    /// Idle workers that nothing is under way for.
+    pub fn unserved(&self) -> u32 {
+        u32::try_from(self.idle.len()).unwrap_or(u32::MAX).saturating_sub(self.promised)
+    }
+}

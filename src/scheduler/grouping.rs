@@ -1,0 +1,86 @@
+//! Which work goes together: the parcels in which tests and files are handed out.
+//!
+//! Arithmetic on numbers alone; who gets a parcel is decided elsewhere.
+
+use std::num::NonZeroU32;
+
+use crate::model::FileId;
+
+use super::config::{Config, Mode};
+
+/// A group of tests that stays together: a file, or a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ParcelId(pub u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parting {
+    /// Single tests may leave their parcel.
+    Divisible,
+    /// A parcel is handed out, and taken back, as a whole.
+    Whole,
+}
+
+/// The size of a chunk is known once the number of files, or of tests, is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Grouping {
+    ByFile(Parting),
+    FileChunks { chunks: u32, size: Option<NonZeroU32> },
+    TestChunks { chunks: u32, size: Option<NonZeroU32> },
+}
+
+impl Grouping {
+    pub fn new(config: &Config) -> Self {
+        let chunks = config.chunks_per_worker.map(|each| each.get().saturating_mul(config.planned_workers.max(1)));
+        match (config.mode, chunks) {
+            (Mode::Test, None) => Grouping::ByFile(Parting::Divisible),
+            (Mode::File, None) => Grouping::ByFile(Parting::Whole),
+            (Mode::Test, Some(chunks)) => Grouping::TestChunks { chunks, size: None },
+            (Mode::File, Some(chunks)) => Grouping::FileChunks { chunks, size: None },
+        }
+    }
+
+    pub fn parting(self) -> Parting {
+        match self {
+            Grouping::ByFile(parting) => parting,
+            Grouping::FileChunks { .. } | Grouping::TestChunks { .. } => Parting::Whole,
+        }
+    }
+
+    /// Whether tests of one file may end up on several workers.
+    pub fn splits_files(self) -> bool {
+        matches!(self, Grouping::ByFile(Parting::Divisible) | Grouping::TestChunks { .. })
+    }
+
+    pub fn files_known(&mut self, files: u32) {
+        if let Grouping::FileChunks { chunks, size } = self {
+            *size = NonZeroU32::new(files.div_ceil(*chunks).max(1));
+        }
+    }
+
+    pub fn tests_known(&mut self, tests: u32) {
+        if let Grouping::TestChunks { chunks, size } = self {
+            *size = NonZeroU32::new(tests.div_ceil(*chunks).max(1));
+        }
+    }
+
+    /// The files, from `file` on, that are handed out with it for their first collection; none while that isn't known.
+    pub fn collected_with(self, file: FileId) -> Option<std::ops::RangeInclusive<FileId>> {
+        match self {
+            Grouping::FileChunks { size: None, .. } => None,
+            Grouping::FileChunks { size: Some(size), .. } => {
+                let last = (file.0 / size).saturating_mul(size.get()).saturating_add(size.get() - 1);
+                Some(file..=FileId(last))
+            }
+            Grouping::ByFile(_) | Grouping::TestChunks { .. } => Some(file..=file),
+        }
+    }
+
+    /// The parcel of a test, whose number over all files is `ordinal`.
+    pub fn parcel(self, file: FileId, ordinal: u32) -> ParcelId {
+        match self {
+            Grouping::FileChunks { size: Some(size), .. } => ParcelId(file.0 / size),
+            Grouping::TestChunks { size: Some(size), .. } => ParcelId(ordinal / size),
+            _ => ParcelId(file.0),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What workers and the local pytest report while all goes well: files, collections, results, returns.
+//!
+//! Brings the books up to date; who gets work next is decided afterwards, in `dispatch`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{FileId, MachineId, TestId, WorkerId};
+
+use super::catalog::{Place, Process, Stage};
+use super::grouping::{ParcelId, Parting};
+use super::queue::{Entry, Removed, Tie, UnitId};
+use super::time::Time;
+use super::{Action, CollectionErrors, GiveUpReason, Phase, Scheduler, Subject, Verdict};
+
+impl Scheduler {
+    pub(super) fn files_found(&mut self, count: u32) -> Verdict {
+        if self.catalog.listed {
+            return Verdict::Stale;
+        }
+        let found = self.catalog.add_files(count);
+        self.pool.files.extend(found);
+        Verdict::Accepted
+    }
+
+    pub(super) fn files_end(&mut self, errors: u32) -> Verdict {
+        if self.catalog.listed {
+            return Verdict::Stale;
+        }
+        self.catalog.listed = true;
+        self.grouping.files_known(self.catalog.len());
+        self.collection_failed(errors);
+        Verdict::Accepted
+    }
+
+    pub(super) fn worker_joined(&mut self, now: Time, worker: WorkerId, machine: MachineId) -> Verdict {
+        if !self.fleet.join(worker, machine, now) {
+            return Verdict::Stale;
+        }
+        self.touched.insert(worker);
+        Verdict::Accepted
+    }
+
+    pub(super) fn collected(
+        &mut self,
+        now: Time,
+        worker: WorkerId,
+        file: FileId,
+        tests: u32,
+        errors: u32,
+        estimates: &[Option<Duration>],
+    ) -> Verdict {
+        let Some((unit, execute)) = self.catalog.file_unit_at(file, worker) else { return Verdict::Stale };
+        let Some(state) = self.fleet.live_mut(worker) else { return Verdict::Stale };
+        self.catalog.collected(file, Process { worker, life: state.life }, tests, estimates);
+        let import = now.since(state.head_since);
+        if execute {
+            for index in 0..tests {
+                let test = TestId { file, index };
+                state.queue.insert(unit, Entry::test(test), self.catalog.estimate(test));
+                self.catalog.set_place(test, Place::Queued { worker, unit });
+            }
+            state.swept = false;
+        }
+        let removed = self.leave_queue(now, worker, unit, Entry::collect(file));
+        if removed.is_some_and(|removed| removed.was_head) {
+            self.catalog.import_pace.add(import);
+            if let Some(record) = self.catalog.file_mut(file) {
+                record.import = import;
+            }
+        }
+        self.news_from(worker);
+        self.collection_failed(errors);
+        Verdict::Accepted
+    }
+
+    pub(super) fn test_finished(&mut self, now: Time, worker: WorkerId, test: TestId, failed: u32) -> Verdict {
+        let Some(unit) = self.catalog.unit_at(test, worker) else { return Verdict::Stale };
+        let Some(state) = self.fleet.live(worker) else { return Verdict::Stale };
+        let took = now.since(state.head_since);
+        if let Some(removed) = self.leave_queue(now, worker, unit, Entry::test(test)) {
+            // The first test of a unit away from home includes the import of its file.
+            let imported = removed.begun || self.home(test.file).is_some_and(|home| home.worker == worker);
+            if removed.was_head && imported {
+                self.catalog.test_pace.add(took);
+                if let Some(record) = self.catalog.file_mut(test.file) {
+                    record.pace.add(took);
+                }
+            }
+        }
+        if let Some(state) = self.fleet.live_mut(worker) {
+            state.queue.mark_begun(unit);
+        }
+        self.catalog.set_place(test, Place::Final);
+        self.news_from(worker);
+        self.count_failures(failed);
+        Verdict::Accepted
+    }
+
+    pub(super) fn returned(&mut self, now: Time, worker: WorkerId, tests: &[TestId], files: &[FileId]) -> Verdict {
+        let Some(state) = self.fleet.live(worker) else { return Verdict::Stale };
+        let asked_for_others = state.recall.is_some_and(|recall| recall.thieves > 0);
+        if let Some(recall) = state.recall {
+            self.round_trip.add(now.since(recall.asked));
+            self.fleet.set_recall(worker, None);
+        }
+        let mut useful = false;
+        for &file in files {
+            if let Some((unit, _)) = self.catalog.file_unit_at(file, worker) {
+                self.leave_queue(now, worker, unit, Entry::collect(file));
+                self.catalog.set_stage(file, Stage::Waiting);
+                self.pool.files.insert(file);
+                useful = true;
+            }
+        }
+        let mut returned: BTreeMap<UnitId, (Vec<TestId>, Removed)> = BTreeMap::new();
+        for &test in tests {
+            let Some(unit) = self.catalog.unit_at(test, worker) else { continue };
+            let Some(removed) = self.leave_queue(now, worker, unit, Entry::test(test)) else { continue };
+            self.catalog.set_place(test, Place::Unassigned);
+            let (of_unit, last) = returned.entry(unit).or_insert_with(|| (Vec::new(), removed));
+            of_unit.push(test);
+            *last = removed;
+        }
+        for (mut of_unit, removed) in returned.into_values() {
+            match self.tie_of_returned(removed) {
+                Some(tie) if self.phase == Phase::Running => {
+                    of_unit.sort_unstable();
+                    self.give_tests(now, worker, &of_unit, tie);
+                }
+                _ => {
+                    useful = true;
+                    for test in of_unit {
+                        self.pool_test(test);
+                    }
+                }
+            }
+        }
+        if let Some(state) = self.fleet.live_mut(worker) {
+            state.barren = !useful;
+            state.offering = useful && asked_for_others;
+        }
+        self.touched.insert(worker);
+        Verdict::Accepted
+    }
+
+    /// Why returned tests must go back to where they came from, if they must.
+    fn tie_of_returned(&self, removed: Removed) -> Option<Tie> {
+        let whole = removed.emptied && !removed.begun;
+        match removed.tie {
+            Tie::OnlyHere => Some(Tie::OnlyHere),
+            Tie::Begun => Some(Tie::Begun),
+            Tie::Free if self.grouping.splits_files() || whole => None,
+            Tie::Free => Some(Tie::Begun),
+        }
+    }
+
+    pub(super) fn missing(&mut self, now: Time, worker: WorkerId, tests: &[TestId]) -> Verdict {
+        let mut again: BTreeMap<WorkerId, Vec<TestId>> = BTreeMap::new();
+        let mut verdict = Verdict::Stale;
+        for &test in tests {
+            let Some(unit) = self.catalog.unit_at(test, worker) else { continue };
+            verdict = Verdict::Accepted;
+            self.leave_queue(now, worker, unit, Entry::test(test));
+            self.catalog.set_place(test, Place::Unassigned);
+            match self.home(test.file) {
+                _ if self.phase != Phase::Running => {}
+                Some(home) if home.worker != worker => again.entry(home.worker).or_default().push(test),
+                _ => self.give_up_test(test, GiveUpReason::NotFound),
+            }
+        }
+        for (home, mut tests) in again {
+            tests.sort_unstable();
+            self.give_tests(now, home, &tests, Tie::OnlyHere);
+        }
+        self.news_from(worker);
+        verdict
+    }
+
+    /// Takes an entry out of a worker's queue. The caller says where it goes.
+    pub(super) fn leave_queue(&mut self, now: Time, worker: WorkerId, unit: UnitId, entry: Entry) -> Option<Removed> {
+        let estimate = match entry.step {
+            super::queue::Step::Collect => None,
+            super::queue::Step::Test(index) => self.catalog.estimate(TestId { file: entry.file, index }),
+        };
+        let state = self.fleet.live_mut(worker)?;
+        let removed = state.queue.remove(unit, entry, estimate)?;
+        if removed.was_head {
+            state.head_since = now;
+        }
+        self.touched.insert(worker);
+        Some(removed)
+    }
+
+    fn news_from(&mut self, worker: WorkerId) {
+        if let Some(state) = self.fleet.live_mut(worker) {
+            state.barren = false;
+            self.touched.insert(worker);
+        }
+    }
+
+    /// The process that collected this file, while it lives.
+    pub(super) fn home(&self, file: FileId) -> Option<Process> {
+        match self.catalog.file(file)?.stage {
+            Stage::Collected { home } if self.fleet.lives(home) => Some(home),
+            _ => None,
+        }
+    }
+
+    pub(super) fn parcel(&self, test: TestId) -> ParcelId {
+        let before = self.catalog.file(test.file).map_or(0, |record| record.tests_before);
+        self.grouping.parcel(test.file, before + test.index)
+    }
+
+    /// Puts an unassigned test where workers can be given it.
+    pub(super) fn pool_test(&mut self, test: TestId) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let home = self.home(test.file).map(|home| home.worker);
+        let parcel = self.parcel(test);
+        self.pool.put(parcel, home, test, self.catalog.estimate(test));
+        self.touched.extend(home);
+    }
+
+    pub(super) fn give_up_test(&mut self, test: TestId, reason: GiveUpReason) {
+        self.catalog.set_place(test, Place::Final);
+        self.actions.push_back(Action::GiveUp { subject: Subject::Test(test), reason });
+    }
+
+    pub(super) fn give_up_file(&mut self, file: FileId, reason: GiveUpReason) {
+        self.catalog.set_stage(file, Stage::Uncollectable);
+        self.actions.push_back(Action::GiveUp { subject: Subject::File(file), reason });
+    }
+
+    /// Counts failed collect reports, and stops executing if that is what they do.
+    pub(super) fn collection_failed(&mut self, errors: u32) {
+        self.catalog.errors += errors;
+        self.count_failures(errors);
+        let stops = errors > 0 && self.config.collection_errors == CollectionErrors::Stop;
+        if stops && self.phase == Phase::Running {
+            self.phase = Phase::Draining;
+            self.pool.clear_tests();
+            self.touched.extend(self.fleet.iter().map(|(worker, _)| worker));
+        }
+    }
+
+    pub(super) fn parting(&self) -> Parting {
+        self.grouping.parting()
+    }
+}

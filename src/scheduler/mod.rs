@@ -1,0 +1,152 @@
+//! Decides which worker collects which file and runs which test, and when the run is over.
+//!
+//! Pure and deterministic: the same inputs at the same times give the same actions. No clock, no I/O, no randomness,
+//! no paths or node ids. How and why it decides is told in `docs/design/scheduler.md`.
+
+mod audit;
+mod catalog;
+mod config;
+mod demand;
+mod dispatch;
+mod ending;
+mod fleet;
+mod grouping;
+mod intake;
+mod loss;
+mod messages;
+mod pace;
+mod pool;
+mod queue;
+mod steal;
+mod time;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::model::WorkerId;
+
+use catalog::Catalog;
+use fleet::Fleet;
+use grouping::Grouping;
+use pace::Smoothed;
+use pool::Pool;
+
+pub use config::{Collect, CollectionErrors, Config, Mode};
+pub use messages::{Action, Ending, GiveUpReason, Input, Slot, Subject, Verdict, Work};
+pub use time::Time;
+
+/// How much work a worker is kept supplied with, so that it never waits for an answer: the longest round trip that is
+/// hidden entirely.
+const HORIZON: Duration = Duration::from_millis(200);
+/// No worker has more waiting than this for the sake of the horizon alone.
+const MOST_WAITING: u32 = 512;
+/// The most tests in one [`Action::Run`].
+const BATCH: usize = 1000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Files are collected, nothing is executed yet.
+    Collecting,
+    /// Files are collected and tests executed.
+    Running,
+    /// After a collection error: what is left is collected, nothing more is executed.
+    Draining,
+    Over(Ending),
+}
+
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    config: Config,
+    grouping: Grouping,
+    phase: Phase,
+    catalog: Catalog,
+    pool: Pool,
+    fleet: Fleet,
+    round_trip: Smoothed,
+    failures: u32,
+    leases_over: bool,
+    collection_complete: bool,
+    /// Workers whose queue or pooled work has changed since they were last filed in the fleet.
+    touched: BTreeSet<WorkerId>,
+    actions: VecDeque<Action>,
+}
+
+impl Scheduler {
+    pub fn new(config: Config) -> Self {
+        let phase = match config.collect() {
+            Collect::First => Phase::Collecting,
+            Collect::Stream => Phase::Running,
+        };
+        Scheduler {
+            grouping: Grouping::new(&config),
+            config,
+            phase,
+            catalog: Catalog::default(),
+            pool: Pool::default(),
+            fleet: Fleet::default(),
+            round_trip: Smoothed::default(),
+            failures: 0,
+            leases_over: false,
+            collection_complete: false,
+            touched: BTreeSet::new(),
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Takes note of `input`; the actions that follow from it are polled. `now` must not go backwards.
+    pub fn handle(&mut self, now: Time, input: Input) -> Verdict {
+        if let Phase::Over(_) = self.phase {
+            return self.handle_after_end(input);
+        }
+        let verdict = match input {
+            Input::FilesFound(count) => self.files_found(count),
+            Input::FilesEnd { errors } => self.files_end(errors),
+            Input::WorkerJoined { worker, machine } => self.worker_joined(now, worker, machine),
+            Input::Collected { worker, file, tests, errors, estimates } => {
+                self.collected(now, worker, file, tests, errors, &estimates)
+            }
+            Input::TestFinished { worker, test, failed } => self.test_finished(now, worker, test, failed),
+            Input::Returned { worker, tests, files } => self.returned(now, worker, &tests, &files),
+            Input::Missing { worker, tests } => self.missing(now, worker, &tests),
+            Input::WorkerDied { worker, running, collecting, slot } => {
+                self.worker_died(worker, running, collecting, slot)
+            }
+            Input::MachineLost { machine } => self.machine_lost(machine),
+            Input::WorkerRetired { worker } => self.worker_retired(worker),
+            Input::LeasesOver => {
+                self.leases_over = true;
+                Verdict::Accepted
+            }
+            Input::Stop => {
+                self.abort(Ending::Stopped);
+                Verdict::Accepted
+            }
+            Input::Tick => Verdict::Accepted,
+        };
+        self.settle();
+        self.dispatch(now);
+        verdict
+    }
+
+    /// The next thing to do. To be called until it returns `None`, after each input.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Input::Tick`] is due, unless something else happens before.
+    pub fn next_deadline(&self) -> Option<Time> {
+        if matches!(self.phase, Phase::Over(_)) || self.fleet.unserved() == 0 {
+            return None;
+        }
+        let (due, _) = self.fleet.first_victim()?;
+        Some(Time::from_micros(u64::try_from(due.0).unwrap_or(0)))
+    }
+
+    /// How the run ended, once it has.
+    pub fn ending(&self) -> Option<Ending> {
+        match self.phase {
+            Phase::Over(ending) => Some(ending),
+            _ => None,
+        }
+    }
+}

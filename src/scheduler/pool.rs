@@ -1,0 +1,125 @@
+//! Work that is at no worker: files nobody has collected, and parcels of collected tests.
+//!
+//! Remembers which worker has a parcel's file imported, so that it can be offered there first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{FileId, TestId, WorkerId};
+
+use super::grouping::ParcelId;
+use super::pace::Load;
+
+#[derive(Clone, Debug)]
+struct Parcel {
+    tests: BTreeMap<TestId, Option<Duration>>,
+    home: Option<WorkerId>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Shelf {
+    parcels: BTreeSet<ParcelId>,
+    tests: u32,
+    load: Load,
+}
+
+/// From which end of a parcel tests are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Front,
+    Back,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pool {
+    pub files: BTreeSet<FileId>,
+    parcels: BTreeMap<ParcelId, Parcel>,
+    /// Parcels by home; `None` holds those whose home is gone.
+    shelves: BTreeMap<Option<WorkerId>, Shelf>,
+}
+
+impl Pool {
+    /// A parcel keeps the home that its first test brought.
+    pub fn put(&mut self, parcel: ParcelId, home: Option<WorkerId>, test: TestId, estimate: Option<Duration>) {
+        let entry = self.parcels.entry(parcel).or_insert_with(|| Parcel { tests: BTreeMap::new(), home });
+        if entry.tests.insert(test, estimate).is_none() {
+            let shelf = self.shelves.entry(entry.home).or_default();
+            shelf.parcels.insert(parcel);
+            shelf.tests += 1;
+            shelf.load.add_test(estimate);
+        }
+    }
+
+    /// Takes up to `count` tests from one end of a parcel, in order.
+    pub fn take(&mut self, parcel: ParcelId, count: u32, end: End) -> Vec<TestId> {
+        let Some(entry) = self.parcels.get_mut(&parcel) else { return Vec::new() };
+        let Some(shelf) = self.shelves.get_mut(&entry.home) else { return Vec::new() };
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            let next = match end {
+                End::Front => entry.tests.pop_first(),
+                End::Back => entry.tests.pop_last(),
+            };
+            let Some((test, estimate)) = next else { break };
+            shelf.tests -= 1;
+            shelf.load.remove_test(estimate);
+            taken.push(test);
+        }
+        if end == End::Back {
+            taken.reverse();
+        }
+        if entry.tests.is_empty() {
+            shelf.parcels.remove(&parcel);
+            if shelf.parcels.is_empty() {
+                self.shelves.remove(&entry.home);
+            }
+            self.parcels.remove(&parcel);
+        }
+        taken
+    }
+
+    /// The worker is gone: its parcels are anyone's.
+    pub fn disown(&mut self, worker: WorkerId) {
+        let Some(shelf) = self.shelves.remove(&Some(worker)) else { return };
+        for parcel in &shelf.parcels {
+            if let Some(entry) = self.parcels.get_mut(parcel) {
+                entry.home = None;
+            }
+        }
+        let orphans = self.shelves.entry(None).or_default();
+        orphans.tests += shelf.tests;
+        orphans.load += shelf.load;
+        orphans.parcels.extend(shelf.parcels);
+    }
+
+    /// The number of tests whose home is this worker, or nobody.
+    pub fn tests_of(&self, home: Option<WorkerId>) -> u32 {
+        self.shelves.get(&home).map_or(0, |shelf| shelf.tests)
+    }
+
+    pub fn load_of(&self, home: Option<WorkerId>) -> Load {
+        self.shelves.get(&home).map(|shelf| shelf.load).unwrap_or_default()
+    }
+
+    pub fn first_of(&self, home: Option<WorkerId>) -> Option<ParcelId> {
+        self.shelves.get(&home)?.parcels.first().copied()
+    }
+
+    pub fn last_of(&self, home: Option<WorkerId>) -> Option<ParcelId> {
+        self.shelves.get(&home)?.parcels.last().copied()
+    }
+
+    pub fn last_test(&self, parcel: ParcelId) -> Option<TestId> {
+        self.parcels.get(&parcel)?.tests.keys().next_back().copied()
+    }
+
+    /// Empties the pool of tests; files stay.
+    pub fn clear_tests(&mut self) -> Vec<TestId> {
+        self.shelves.clear();
+        std::mem::take(&mut self.parcels).into_values().flat_map(|parcel| parcel.tests.into_keys()).collect()
+    }
+
+    pub fn tests(&self) -> impl Iterator<Item = (TestId, Option<WorkerId>)> {
+        self.parcels.values().flat_map(|parcel| parcel.tests.keys().map(|&test| (test, parcel.home)))
+    }
+}

@@ -1,0 +1,220 @@
+//! Takes the snapshot: resolves what is wished for, walks it, hashes it, and lists it.
+//!
+//! Reads the local disk and writes nothing but the stat cache. Never talks to a machine.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::digest::Digest;
+use super::error::{SnapshotError, Warning};
+use super::extra::{self, Extra};
+use super::found::{FileStat, Findings, Found, Timestamp};
+use super::hashing;
+use super::limits::{self, Limits};
+use super::links;
+use super::manifest::{Manifest, Node};
+use super::mapping::Layout;
+use super::roots::{self, Place, Wishes};
+use super::stat_cache::{self, StatCache};
+use super::walk::{Bounds, Ignoring, walk};
+
+/// What to take a snapshot of. All paths are absolute.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub rootdir: PathBuf,
+    pub cwd: PathBuf,
+    /// The project's entries of `sys.path`, in order. Those that do not exist are passed over.
+    pub sys_path: Vec<PathBuf>,
+    /// Further directories, those of test files for instance.
+    pub directories: Vec<PathBuf>,
+    /// Extra files: paths or patterns, relative to `cwd`.
+    pub files: Vec<String>,
+    pub home: Option<PathBuf>,
+    /// Where the stat cache is kept; without it every file is read.
+    pub cache_dir: Option<PathBuf>,
+    pub limits: Limits,
+    pub threads: usize,
+}
+
+/// A picture of the project's code, and where each content can be read.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub manifest: Manifest,
+    pub layout: Layout,
+    pub sources: Sources,
+    /// Sorted.
+    pub warnings: Vec<Warning>,
+}
+
+/// A local file for each content.
+pub type Sources = HashMap<Digest, PathBuf>;
+
+/// Takes a snapshot. Blocks on the disk; run it on a thread that may.
+pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
+    let started = stat_cache::now();
+    let mut warnings = Vec::new();
+    let bounds = request.bounds();
+
+    let rootdir = resolve(&request.rootdir)?;
+    let cwd = resolve(&request.cwd)?;
+    let mut extra = extra::find(&request.files, &cwd.real, bounds)?;
+    let sys_path = resolve_imports(&request.sys_path, &mut extra, bounds)?;
+    let further = request.directories.iter().map(|path| resolve(path)).collect::<Result<_, _>>()?;
+    let home = request.home.as_ref().map(|home| home.canonicalize().unwrap_or_else(|_| home.clone()));
+    let repository = repository_of(&rootdir.real, home.as_deref());
+    let wishes = Wishes {
+        rootdir,
+        cwd,
+        sys_path,
+        further,
+        extra: extra.directories,
+        home,
+        repository,
+    };
+    let plan = roots::plan(&wishes);
+    warnings.extend(plan.too_broad.iter().map(|path| Warning::TooBroad { path: path.clone() }));
+
+    let mut findings = Findings::new();
+    for root in &plan.roots {
+        let ignoring = match repository_of(&root.path, wishes.home.as_deref()) {
+            Some(_) => Ignoring::InRepository,
+            None => Ignoring::Own,
+        };
+        findings.extend(walk(&root.path, ignoring, bounds)?);
+        for member in &root.members {
+            if !holds_files(&findings, member) {
+                findings.extend(walk(member, Ignoring::Own, bounds)?);
+            }
+        }
+    }
+    findings.extend(extra.found);
+    findings.entry(wishes.cwd.real.clone()).or_insert(Found::Directory);
+    links::settle_all(&mut findings, &plan.layout, &mut warnings)?;
+
+    let tops: Vec<&Path> = plan.roots.iter().map(|root| root.path.as_path()).chain(wishes.extra.iter().map(|path| path.as_path())).collect();
+    check_limits(request.limits, &tops, &findings)?;
+    let contents = read_contents(request, &wishes.rootdir.real, &findings, started, &mut warnings)?;
+
+    let mut sources = Sources::new();
+    let mut entries = Vec::with_capacity(findings.len());
+    for (path, found) in &findings {
+        let node = match found {
+            Found::Directory => Node::EmptyDirectory,
+            Found::Symlink { target } => Node::Symlink { target: target.clone().into_os_string().into_encoded_bytes() },
+            Found::Special => {
+                warnings.push(Warning::Special { path: path.clone() });
+                continue;
+            }
+            Found::File { source, .. } => match contents.get(source.as_path()) {
+                Some((digest, stat)) => {
+                    sources.entry(*digest).or_insert_with(|| source.clone());
+                    Node::File { digest: *digest, size: stat.size, mode: stat.mode }
+                }
+                None => continue,
+            },
+        };
+        if let Some(place) = plan.layout.place(path) {
+            entries.push((place, node));
+        }
+    }
+    let manifest = Manifest::new(entries)?;
+    warnings.sort();
+    warnings.dedup();
+    Ok(Snapshot { manifest, layout: plan.layout, sources, warnings })
+}
+
+impl Request {
+    fn bounds(&self) -> Bounds {
+        let most = self.limits.files.saturating_mul(4).saturating_add(10_000);
+        Bounds { entries: usize::try_from(most).unwrap_or(usize::MAX), depth: None, threads: self.threads }
+    }
+}
+
+fn resolve(path: &Path) -> Result<Place, SnapshotError> {
+    let real = path.canonicalize();
+    let real = real.and_then(|real| match real.metadata()?.is_dir() {
+        true => Ok(real),
+        false => Err(io::ErrorKind::NotADirectory.into()),
+    });
+    match real {
+        Ok(real) => Ok(Place { given: path.into(), real }),
+        Err(source) => Err(SnapshotError::NoDirectory { path: path.into(), source }),
+    }
+}
+
+/// Entries of `sys.path` may not exist, or may be archives: these go along as extra files.
+fn resolve_imports(entries: &[PathBuf], extra: &mut Extra, bounds: Bounds) -> Result<Vec<Place>, SnapshotError> {
+    let mut places = Vec::new();
+    for entry in entries {
+        match resolve(entry) {
+            Ok(place) => places.push(place),
+            Err(_) => {
+                if let Ok(archive) = entry.canonicalize() {
+                    extra.take(&archive, bounds)?;
+                }
+            }
+        }
+    }
+    Ok(places)
+}
+
+/// The repository that a directory is part of. One that holds the home directory doesn't count:
+/// it keeps somebody's settings, and its ignore rules tend to name everything.
+fn repository_of(directory: &Path, home: Option<&Path>) -> Option<PathBuf> {
+    let top = directory.ancestors().find(|above| above.join(".git").exists() || above.join(".hg").exists())?;
+    let holds_home = home.is_some_and(|home| home.starts_with(top)) && top != directory;
+    (!holds_home).then(|| top.to_path_buf())
+}
+
+fn holds_files(findings: &Findings, directory: &Path) -> bool {
+    let below = findings.range(directory.to_path_buf()..).take_while(|(path, _)| path.starts_with(directory));
+    below.into_iter().any(|(_, found)| !matches!(found, Found::Directory))
+}
+
+fn files(findings: &Findings) -> impl Iterator<Item = (&Path, &Path, &FileStat)> + Clone {
+    findings.iter().filter_map(|(path, found)| match found {
+        Found::File { source, stat } => Some((path.as_path(), source.as_path(), stat)),
+        _ => None,
+    })
+}
+
+fn check_limits(limits: Limits, tops: &[&Path], findings: &Findings) -> Result<(), SnapshotError> {
+    let sizes = files(findings).map(|(path, _, stat)| (path, stat.size));
+    limits::check(limits, tops, sizes).map_err(|excess| SnapshotError::TooLarge(Box::new(excess)))
+}
+
+/// The hash of each file that the cache doesn't know, and the cache's word for the others.
+fn read_contents<'a>(
+    request: &Request,
+    rootdir: &Path,
+    findings: &'a Findings,
+    started: Timestamp,
+    warnings: &mut Vec<Warning>,
+) -> Result<HashMap<&'a Path, hashing::Hashed>, SnapshotError> {
+    let location = request.cache_dir.as_ref().map(|cache_dir| StatCache::location(cache_dir, rootdir));
+    let cache = location.as_deref().map(StatCache::load).unwrap_or_default();
+    let mut contents = HashMap::new();
+    let mut unknown = Vec::new();
+    for (_, source, stat) in files(findings) {
+        match cache.get(source, stat) {
+            Some(digest) => {
+                contents.insert(source, (digest, *stat));
+            }
+            None => unknown.push(source),
+        }
+    }
+    let hashed = hashing::hash_all(&unknown, request.threads)?;
+    contents.extend(unknown.into_iter().zip(hashed).filter_map(|(source, hashed)| Some((source, hashed?))));
+
+    if let Some(location) = location {
+        let settled = contents.iter().filter(|(_, (_, stat))| stat_cache::is_settled(stat, started));
+        let settled: Vec<_> = settled.map(|(source, (digest, stat))| (*source, *stat, *digest)).collect();
+        if !cache.holds_exactly(&settled)
+            && let Err(error) = StatCache::save(&location, &settled, started)
+        {
+            warnings.push(Warning::CacheUnwritable { path: location, reason: error.to_string() });
+        }
+    }
+    Ok(contents)
+}

@@ -1,0 +1,18 @@
+//! Texts about errors, for every floor that shows them.
+
+use std::error::Error;
+
+/// The error and what it came from on one line, leaving out what is said already.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,151 @@
+"""The local walk: pytest finds the test files here, as it always does, and hands each to the engine as it is found.
+
+Directories are collected and their conftests loaded; a test file is never imported in this process.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import pytest
+from _pytest import nodes
+from _pytest.main import resolve_collection_argument
+from _pytest.reports import CollectReport
+
+BATCH_LIMIT = 64
+
+Selectors = List[List[str]]
+
+
+class TestFile(NamedTuple):
+    __test__ = False
+
+    path: str
+    nodeid: str
+    chain: List[str]
+    select: Optional[Selectors]
+    collectors: List[str]
+
+    def described(self) -> Dict[str, Any]:
+        return {"path": self.path, "chain": self.chain, "select": self.select}
+
+
+class Handover(Exception):
+    """The walk is over: pytest would go on with items that only the workers have."""
+
+
+def split_argument(argument: str) -> Tuple[str, List[str]]:
+    """Splits `path::Class::name[a::b]` as pytest does: what is in the brackets belongs to the last part."""
+    base, bracket, rest = argument.partition("[")
+    path, *parts = base.split("::")
+    if parts:
+        parts[-1] += bracket + rest
+        return path, parts
+    return argument, parts
+
+
+class Arguments:
+    """The positional arguments, with what followed `::` taken off and kept by file."""
+
+    def __init__(self, config: pytest.Config, arguments: Sequence[str]) -> None:
+        self.paths: List[str] = []
+        self._selectors: Dict[str, Optional[Selectors]] = {}
+        whole: List[str] = []
+        for number, argument in enumerate(arguments):
+            path, parts = split_argument(argument)
+            target = _resolve(config, path, number) if parts else None
+            if target is None or os.path.isdir(target):
+                self._add_path(argument)
+                whole.append(argument)
+            else:
+                self._add_path(path)
+                self._selectors.setdefault(target, []).append(parts)
+        for number, argument in enumerate(whole):
+            target = _resolve(config, argument, number)
+            for path in self._selectors:
+                if target is not None and (path == target or path.startswith(os.path.join(target, ""))):
+                    self._selectors[path] = None
+
+    def select(self, path: str) -> Optional[Selectors]:
+        return self._selectors.get(path)
+
+    def _add_path(self, path: str) -> None:
+        if path not in self.paths:
+            self.paths.append(path)
+
+
+def _resolve(config: pytest.Config, argument: str, number: int) -> Optional[str]:
+    """Where pytest would look for the argument, or None where it will complain about it by itself."""
+    location = config.invocation_params.dir
+    try:
+        try:
+            found: Any = resolve_collection_argument(location, argument, as_pypath=config.option.pyargs)
+        except TypeError:
+            found = resolve_collection_argument(location, argument, number, as_pypath=config.option.pyargs)
+    except pytest.UsageError:
+        return None
+    return str(found[0] if isinstance(found, tuple) else found.path)
+
+
+class LocalWalk:
+    """A plugin for the time of the local collection."""
+
+    def __init__(self, arguments: Arguments, found: Callable[[TestFile], None]) -> None:
+        self._arguments = arguments
+        self._found = found
+        self._collectors: Dict[str, List[str]] = {}
+        self._walked = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_make_collect_report(self, collector: nodes.Collector) -> Optional[CollectReport]:
+        if not isinstance(collector, nodes.File) or isinstance(collector, pytest.Package):
+            return None
+        path = str(collector.path)
+        seen = self._collectors.get(path)
+        if seen is None:
+            seen = self._collectors[path] = [repr(collector)]
+            chain = [_directory(node) for node in collector.listchain()[1:-1]]
+            self._found(TestFile(path, collector.nodeid, chain, self._arguments.select(path), seen))
+        elif repr(collector) not in seen:
+            seen.append(repr(collector))
+        return CollectReport(collector.nodeid, "passed", None, [])
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: List[pytest.Item]) -> Iterator[None]:
+        self._walked = True
+        if not items:
+            raise Handover
+        yield
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_finish(self) -> None:
+        if self._walked:
+            raise Handover
+
+
+def _directory(node: nodes.Node) -> str:
+    path = node.path
+    return str(path.parent if path.name == "__init__.py" else path)
+
+
+class Outbox:
+    """Numbers the files and sends them in batches that grow, so that the first one leaves at once."""
+
+    def __init__(self, send: Callable[[List[Dict[str, Any]]], None]) -> None:
+        self.files: List[TestFile] = []
+        self._send = send
+        self._batch: List[Dict[str, Any]] = []
+        self._limit = 1
+
+    def put(self, file: TestFile) -> None:
+        self.files.append(file)
+        self._batch.append(file.described())
+        if len(self._batch) >= self._limit:
+            self.flush()
+            self._limit = min(self._limit * 2, BATCH_LIMIT)
+
+    def flush(self) -> None:
+        if self._batch:
+            self._send(self._batch)
+            self._batch = []

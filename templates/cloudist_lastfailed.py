@@ -1,0 +1,116 @@
+"""`--lf` and `--ff`, decided on files and node ids, because the tests themselves are collected elsewhere.
+
+Reads what pytest's own cache plugin has loaded and fills in the line that it prints; never writes the cache.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Dict, List, Optional
+
+import pytest
+
+from cloudist_collect import Outbox, Selectors, TestFile, split_argument
+
+
+class Order(enum.Enum):
+    AS_FOUND = "as found"
+    FAILED_FIRST = "failed first"
+    FAILED_ONLY = "failed only"
+
+
+class LastFailed:
+    def __init__(self, config: pytest.Config, outbox: Outbox) -> None:
+        self._plugin = config.pluginmanager.getplugin("lfplugin")
+        self._outbox = outbox
+        self._without_failures = config.getoption("last_failed_no_failures", "all")
+        self._failures: Dict[str, Optional[Selectors]] = {}
+        self._first: List[TestFile] = []
+        self._rest: List[TestFile] = []
+        self.order = Order.AS_FOUND
+        if self._plugin is not None and self._plugin.active:
+            self.order = Order.FAILED_ONLY if config.getoption("lf") else Order.FAILED_FIRST
+            for nodeid in self._plugin.lastfailed:
+                self._remember(str(nodeid))
+
+    def put(self, file: TestFile) -> None:
+        if self.order is Order.AS_FOUND:
+            self._outbox.put(file)
+        elif file.nodeid not in self._failures:
+            self._rest.append(file)
+        elif self.order is Order.FAILED_FIRST:
+            self._first.append(file)
+            self._outbox.put(file)
+        else:
+            select = _both(file.select, self._failures[file.nodeid])
+            if select == []:
+                self._rest.append(file)
+            else:
+                self._first.append(file)
+                self._outbox.put(file._replace(select=select))
+
+    def walked(self) -> int:
+        """Sends what can be decided now; returns how many files must be collected before the rest can be."""
+        if self.order is Order.FAILED_ONLY and self._first:
+            self._outbox.flush()
+            return len(self._first)
+        if self.order is Order.FAILED_ONLY and not self._failures and self._without_failures == "none":
+            self._rest = []
+        self._send(self._rest)
+        return 0
+
+    def decide(self, failures: int) -> None:
+        """After the collection of the files with failures: how many of those failures there are."""
+        if self.order is Order.FAILED_ONLY and self._first and not failures:
+            self._send([file for file in self._first + self._rest])
+            self._rest = []
+        self._report(failures)
+
+    def _send(self, files: List[TestFile]) -> None:
+        for file in files:
+            self._outbox.put(file)
+        self._outbox.flush()
+
+    def _remember(self, nodeid: str) -> None:
+        path, parts = split_argument(nodeid)
+        if not parts:
+            self._failures[path] = None
+            return
+        known = self._failures.setdefault(path, [])
+        if known is not None:
+            known.append(parts)
+
+    def _report(self, failures: int) -> None:
+        if self.order is Order.AS_FOUND:
+            return
+        known = len(self._plugin.lastfailed)
+        if self.order is Order.FAILED_FIRST:
+            failures = sum(len(self._failures[file.nodeid] or [None]) for file in self._first)
+        if not known:
+            ending = "deselecting all items." if self._without_failures == "none" else "not deselecting items."
+            status = f"no previously failed tests, {ending}"
+        elif not failures:
+            status = f"{known} known failures not in selected tests"
+        else:
+            noun = "failure" if failures == 1 else "failures"
+            status = f"rerun previous {failures} {noun}"
+            if self.order is Order.FAILED_FIRST:
+                status += " first"
+            elif self._rest:
+                status += f" (skipped {len(self._rest)} {'file' if len(self._rest) == 1 else 'files'})"
+        self._plugin._report_status = status
+        self._plugin._previously_failed_count = failures
+
+
+def _both(asked: Optional[Selectors], failed: Optional[Selectors]) -> Optional[Selectors]:
+    """What is named by both; None stands for the whole file."""
+    if asked is None or failed is None:
+        return failed if asked is None else asked
+    return [parts for parts in failed if any(_covers(selector, parts) for selector in asked)]
+
+
+def _covers(selector: List[str], parts: List[str]) -> bool:
+    if len(selector) > len(parts) or selector[:-1] != parts[: len(selector) - 1]:
+        return False
+    name = parts[len(selector) - 1]
+    return selector[-1] in (name, name.split("[")[0])

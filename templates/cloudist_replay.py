@@ -1,0 +1,495 @@
+"""The run as this pytest sees it: events of the engine become pytest's own hook calls, in the order they come.
+
+Watches for pytest's wish to stop and passes it on. Never decides which test runs where.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import sys
+from typing import Any, Deque, Dict, List, Optional, Set, Tuple
+
+import pytest
+from _pytest.main import Session
+from _pytest.reports import CollectReport
+
+from cloudist_bridge import Bridge, EngineGone, Frame
+from cloudist_collect import Arguments, Handover, LocalWalk, Outbox
+from cloudist_controller import Controller, decode
+from cloudist_lastfailed import LastFailed
+from cloudist_reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
+
+EXIT_ENGINE_GONE = 97
+TEST_EVENTS = frozenset(["results", "late", "crashed"])
+
+Key = Tuple[int, int]
+
+
+class WorkerInternalError(Exception):
+    """An internal error of pytest on a worker, with its text."""
+
+
+class Run:
+    """One run: replaces the session's own collection and test loop."""
+
+    def __init__(self, session: pytest.Session, bridge: Bridge, controller: Controller) -> None:
+        self.plan: Dict[str, Any] = {}
+        self.summary: Optional[Dict[str, Any]] = None
+        self.help: Optional[str] = None
+        self.exit_code: Optional[int] = None
+        self._session = session
+        self._config = session.config
+        self._bridge = bridge
+        self._controller = controller
+        self._terminal = session.config.pluginmanager.getplugin("terminalreporter")
+        self._outbox = Outbox(self._send_files)
+        self._last_failed = LastFailed(session.config, self._outbox)
+        self._waiting: Deque[Frame] = collections.deque()
+        self._hooks: Dict[str, Any] = {}
+        self._extra: Dict[str, Any] = {"testrun_uid": controller.testrunuid}
+        self._replayed: Set[Key] = set()
+        self._nodeids: Set[str] = set()
+        self._collect_seen: Set[Tuple[str, str]] = set()
+        self._warnings = Warnings()
+        self._warnings_seen: Set[Tuple[Any, ...]] = set()
+        self._arguments: Optional[Arguments] = None
+        self._collected: Set[int] = set()
+        self._tests = 0
+        self._selected_tests = 0
+        self._files_left = 0
+        self._complete = False
+        self._collect_errors = 0
+        self._files_with_errors: List[int] = []
+        self._not_found: List[str] = []
+        self._stopping = False
+        self._end: Optional[Dict[str, Any]] = None
+
+    def greet(self, hello: Dict[str, Any]) -> None:
+        self._send("hello", **hello)
+
+    # Collection
+
+    def collect(self, args: Optional[List[str]] = None, genitems: bool = True) -> List[pytest.Item]:
+        """In the place of `Session.perform_collect`."""
+        with self._orderly():
+            if self._end is None:
+                self._walk(args if args is not None else self._config.args)
+            self._await_collection()
+        self._finish_collection()
+        return self._session.items
+
+    def _walk(self, arguments: List[str]) -> None:
+        self._arguments = Arguments(self._config, arguments)
+        walk = LocalWalk(self._arguments, self._last_failed.put)
+        errors_before = self._session.testsfailed
+        self._config.pluginmanager.register(walk, "cloudist-walk")
+        try:
+            Session.perform_collect(self._session, self._arguments.paths)
+        except Handover:
+            pass
+        finally:
+            self._config.pluginmanager.unregister(walk)
+        self._collect_errors = self._session.testsfailed - errors_before
+        undecided = self._last_failed.walked()
+        while undecided > len(self._collected) and self._end is None:
+            self._hold_or_handle(self._bridge.receive())
+        self._last_failed.decide(self._tests)
+        self._send("files-end", errors=self._collect_errors)
+
+    def _send_files(self, files: List[Dict[str, Any]]) -> None:
+        self._send("files", files=files)
+        if self._end is None:
+            frame = self._bridge.poll()
+            while frame is not None:
+                self._hold_or_handle(frame)
+                frame = self._bridge.poll()
+
+    def _await_collection(self) -> None:
+        """Until the tests are known, or the first results make it plain that they will be known later."""
+        selected = {number for number, file in enumerate(self._outbox.files) if file.select is not None}
+        while not self._complete and self._end is None:
+            if self._waiting and selected <= self._collected:
+                break
+            self._hold_or_handle(self._bridge.receive())
+
+    def _hold_or_handle(self, frame: Frame) -> None:
+        if frame.kind in TEST_EVENTS:
+            self._waiting.append(frame)
+        else:
+            self._handle(frame)
+
+    def _finish_collection(self) -> None:
+        session = self._session
+        if self._not_found:
+            self._close("error", "an argument matches no test")
+            if self._terminal is not None:
+                self._terminal._numcollected = self._selected_tests
+        self._estimate()
+        with self._collection_line():
+            self._config.hook.pytest_collection_finish(session=session)
+        if self._not_found:
+            raise pytest.UsageError(*self._not_found)
+        if self._terminal is not None and not self._terminal.showfspath and self._config.option.verbose == 0:
+            self._terminal.write_line("")
+        if session.shouldfail and self._files_remain_after_errors():
+            self._close("maxfail", str(session.shouldfail))
+            raise session.Failed(session.shouldfail)
+
+    def _files_remain_after_errors(self) -> bool:
+        """Whether pytest would have met the limit of failures with files still to collect."""
+        limit = self._config.getvalue("maxfail")
+        errors = sorted(self._files_with_errors)
+        return 0 < limit <= len(errors) and errors[limit - 1] < len(self._outbox.files) - 1
+
+    @contextlib.contextmanager
+    def _collection_line(self):
+        """Where results come before the number of tests is known, says so in the place of pytest's line."""
+        terminal = self._terminal
+        if terminal is None or self._complete or self._end is not None:
+            yield
+            return
+        files = len(self._outbox.files)
+        workers = self.plan.get("workers", 1)
+        line = f"cloudist: {_count(files, 'file')} on {_count(workers, 'worker')}"
+
+        def report_collect(final: bool = False) -> None:
+            if self._config.option.verbose < 0:
+                return
+            if terminal.isatty():
+                terminal.rewrite(line, bold=True, erase=True)
+                terminal.write("\n")
+            else:
+                terminal.write_line(line)
+
+        terminal.report_collect = report_collect
+        try:
+            yield
+        finally:
+            del terminal.report_collect
+
+    def _estimate(self) -> None:
+        """Keeps `testscollected` what it is or will be; never as low as what was reported while more is to come."""
+        total = self._tests
+        if not self._complete and self._collected:
+            total += self._files_left * self._tests // len(self._collected)
+            total = max(total, len(self._replayed) + 1)
+        self._session.testscollected = total + len(self._session.items)
+
+    # The loop
+
+    def run(self) -> None:
+        with self._orderly():
+            while self._end is None:
+                self._handle(self._waiting.popleft() if self._waiting else self._bridge.receive())
+        self._remember_nodeids()
+        self._conclude()
+        self._run_local_items()
+
+    def _conclude(self) -> None:
+        """Ends as pytest's own loop would."""
+        session = self._session
+        if self._collect_errors and self.exit_code is None:
+            if not self._config.option.continue_on_collection_errors:
+                raise session.Interrupted(f"{_count(self._collect_errors, 'error')} during collection")
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+
+    def _run_local_items(self) -> None:
+        session = self._session
+        items = session.items
+        for item, following in zip(items, [*items[1:], None]):
+            self._config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.shouldfail:
+                raise session.Failed(session.shouldfail)
+            if session.shouldstop:
+                raise session.Interrupted(session.shouldstop)
+
+    def _remember_nodeids(self) -> None:
+        """The cache plugin learns the node ids at collection; here they are known by now."""
+        plugin = self._config.pluginmanager.getplugin("nfplugin")
+        if plugin is not None:
+            plugin.cached_nodeids.update(parse_nodeid(nodeid) for nodeid in self._nodeids)
+
+    # Stopping
+
+    @contextlib.contextmanager
+    def _orderly(self):
+        """Whatever breaks the run, the engine hears of it, and its `end` is awaited."""
+        try:
+            yield
+        except EngineGone as error:
+            self._fail(str(error), None, EXIT_ENGINE_GONE)
+        except BaseException as error:
+            self._close("interrupt" if isinstance(error, KeyboardInterrupt) else "error", repr(error))
+            raise
+
+    def _stop(self, reason: str, message: str) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._send("stop", reason=reason, message=message)
+
+    def _close(self, reason: str, message: str) -> None:
+        """Stops the run and waits for its end; a further Ctrl-C doesn't wait."""
+        try:
+            self._stop(reason, message)
+            while self._end is None:
+                frame = self._bridge.receive()
+                if frame.kind not in TEST_EVENTS:
+                    self._handle(frame)
+        except EngineGone:
+            self._end = {}
+        except KeyboardInterrupt:
+            self._end = {}
+            self._bridge.kill()
+
+    def _send(self, kind: str, **fields: Any) -> None:
+        if self._end is None:
+            try:
+                self._bridge.send(kind, **fields)
+            except EngineGone as error:
+                self._fail(str(error), None, EXIT_ENGINE_GONE)
+
+    def _fail(self, message: str, help: Optional[str], exit_code: int) -> None:
+        self._end = self._end or {}
+        self._complete = True
+        self.help = help
+        self.exit_code = exit_code
+        self._session.shouldfail = f"cloudist: {message}"
+
+    def _heed_pytest(self) -> None:
+        reason = self._session.shouldfail or self._session.shouldstop
+        if reason:
+            self._stop("maxfail", str(reason))
+
+    # Events
+
+    def _handle(self, frame: Frame) -> None:
+        handler = getattr(self, "_on_" + frame.kind.replace("-", "_"), None)
+        if handler is None:
+            raise EngineGone(f"the engine sent {frame.kind!r}, which this version doesn't know")
+        handler(frame)
+
+    def _on_plan(self, frame: Frame) -> None:
+        self.plan = frame.header
+        workers = frame.header["workers"]
+        self._controller.plan(workers)
+        if self._terminal is not None and workers > 1:
+            self._terminal.showfspath = False
+
+    def _on_note(self, frame: Frame) -> None:
+        level, text = frame.header["level"], frame.header["text"]
+        if level == "info" and self._config.option.verbose < 0:
+            return
+        markup = {"error": {"red": True}, "warning": {"yellow": True}}.get(level, {})
+        self._line(f"cloudist: {text}", **markup)
+        if frame.header.get("help"):
+            self._line(f"help: {frame.header['help']}")
+
+    def _on_worker_up(self, frame: Frame) -> None:
+        self._controller.up(frame.header["worker"], frame.header.get("info") or {})
+
+    def _on_worker_down(self, frame: Frame) -> None:
+        output = decode(frame.blob)
+        error = None if output is not None else "Not properly terminated"
+        self._controller.down(frame.header["worker"], output, error)
+        stopped = frame.header.get("stopped")
+        if stopped and not self._stopping:
+            self._session.shouldstop = stopped
+            self._heed_pytest()
+
+    def _on_collected(self, frame: Frame) -> None:
+        number = frame.header["file"]
+        deselected = frame.header.get("deselected") or ()
+        errors = self._replay_collect_reports(frame.content() or ())
+        self._files_with_errors += [number] * errors
+        if number not in self._collected:
+            self._collected.add(number)
+            self._note_not_found(number, frame.header.get("notfound") or (), errors)
+            if self._outbox.files[number].select is not None:
+                self._selected_tests += frame.header["tests"]
+            if deselected:
+                items = [Deselected(nodeid, self._config, self._session) for nodeid in deselected]
+                self._config.hook.pytest_deselected(items=items)
+            if self._terminal is not None:
+                self._terminal._numcollected += frame.header["tests"] + len(deselected)
+        self._tests = frame.header["total"]
+        self._files_left = frame.header["files_left"]
+        self._estimate()
+
+    def _replay_collect_reports(self, told: Any) -> int:
+        errors = 0
+        for data in told:
+            seen = (data["nodeid"], data["outcome"])
+            if data["outcome"] != "passed" and seen not in self._collect_seen:
+                self._collect_seen.add(seen)
+                errors += data["outcome"] == "failed"
+                self._config.hook.pytest_collectreport(report=revive(self._config, data))
+        self._collect_errors += errors
+        return errors
+
+    def _note_not_found(self, number: int, selectors: Any, errors: int) -> None:
+        file = self._outbox.files[number]
+        asked = self._arguments.select(file.path) if self._arguments is not None else None
+        for parts in selectors:
+            if asked is None or parts not in asked:
+                continue
+            argument = "::".join((file.path, *parts))
+            collectors = "[{}]".format(", ".join(file.collectors))
+            if errors:
+                self._not_found.append(f"found no collectors for {argument}")
+            else:
+                self._not_found.append(f"not found: {argument}\n(no match in any of {collectors})")
+
+    def _on_collection_complete(self, frame: Frame) -> None:
+        self._complete = True
+        self._tests = frame.header["total"]
+        self._estimate()
+
+    def _on_results(self, frame: Frame) -> None:
+        dropped = frame.header.get("drop") or ()
+        extra = {**self._extra, "worker_id": f"gw{frame.header['worker']}"}
+        for position, (told, entry) in enumerate(zip(frame.header["tests"], frame.content())):
+            if self._stopping:
+                return
+            if position not in dropped:
+                self._replay_test((told[0], told[1]), entry, extra)
+                self._heed_pytest()
+
+    def _replay_test(self, key: Key, entry: Dict[str, Any], extra: Dict[str, Any]) -> None:
+        nodeid = entry["nodeid"]
+        location = tuple(entry["location"])
+        self._replayed.add(key)
+        self._nodeids.add(nodeid)
+        if not self._complete and len(self._replayed) >= self._session.testscollected:
+            self._estimate()
+        extra["item_index"] = key[1]
+        hook = self._hook(nodeid)
+        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+        for report in test_reports(self._config, entry, extra):
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+
+    def _on_late(self, frame: Frame) -> None:
+        key = (frame.header["file"], frame.header["index"])
+        if key not in self._replayed:
+            return
+        entry = frame.content()
+        extra = {**self._extra, "worker_id": f"gw{frame.header['worker']}", "item_index": key[1]}
+        for report in test_reports(self._config, entry, extra):
+            self._hook(entry["nodeid"]).pytest_runtest_logreport(report=report)
+        self._heed_pytest()
+
+    def _on_crashed(self, frame: Frame) -> None:
+        told = frame.header
+        extra = {**self._extra, "worker_id": f"gw{told['worker']}", "item_index": told["index"]}
+        self._replay_failure((told["file"], told["index"]), told["nodeid"], told["when"], told["message"], extra)
+
+    def _on_lost(self, frame: Frame) -> None:
+        told = frame.header
+        if told.get("nodeid"):
+            self._replay_failure(None, told["nodeid"], "setup", told["message"], self._extra)
+            return
+        nodeid = os.path.relpath(told["path"], str(self._config.rootpath)).replace(os.sep, "/")
+        report = CollectReport(nodeid, "failed", told["message"], [])
+        self._collect_errors += not self._complete
+        self._config.hook.pytest_collectreport(report=report)
+
+    def _replay_failure(
+        self, key: Optional[Key], nodeid: str, when: str, message: str, extra: Dict[str, Any]
+    ) -> None:
+        if self._stopping:
+            return
+        report = failure(nodeid, when, message, extra)
+        hook = self._hook(nodeid)
+        if key in self._replayed:
+            hook.pytest_runtest_logreport(report=report)
+        else:
+            if key is not None:
+                self._replayed.add(key)
+            hook.pytest_runtest_logstart(nodeid=nodeid, location=report.location)
+            hook.pytest_runtest_logreport(report=report)
+            hook.pytest_runtest_logfinish(nodeid=nodeid, location=report.location)
+        self._heed_pytest()
+
+    def _on_event(self, frame: Frame) -> None:
+        kind = frame.header["kind"]
+        content = frame.content()
+        if kind == "warning":
+            self._replay_warning(content)
+        elif kind == "internal-error":
+            text = content.get("text", "") if isinstance(content, dict) else str(content)
+            raise WorkerInternalError(f"on worker gw{frame.header['worker']}:\n{text}")
+
+    def _replay_warning(self, data: Dict[str, Any]) -> None:
+        """A warning at collection is told once, however many workers load the same conftest."""
+        if data["when"] == "collect":
+            seen = (data["filename"], data["lineno"], data["message"]["str"], data["category"]["name"])
+            if seen in self._warnings_seen:
+                return
+            self._warnings_seen.add(seen)
+        location = data.get("location")
+        self._config.hook.pytest_warning_recorded.call_historic(
+            kwargs={
+                "warning_message": self._warnings.revive(data),
+                "when": data["when"],
+                "nodeid": data["nodeid"],
+                "location": None if location is None else tuple(location),
+            }
+        )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: Any, when: str) -> None:
+        if when == "collect":
+            self._warnings_seen.add(
+                (
+                    warning_message.filename,
+                    warning_message.lineno,
+                    str(warning_message.message),
+                    warning_message.category.__name__,
+                )
+            )
+
+    def _on_output(self, frame: Frame) -> None:
+        """What escaped a worker's capture goes where it would have gone here."""
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            stream = sys.stderr if frame.header["stream"] == 2 else sys.stdout
+            stream.write(frame.blob.decode("utf-8", "replace"))
+            stream.flush()
+
+    def _on_end(self, frame: Frame) -> None:
+        told = self._end = frame.header
+        self.summary = told.get("summary") or {}
+        if told["status"] == "failed":
+            self._fail(told["message"], told.get("help"), told["exit_code"])
+        else:
+            self._complete = True
+            self._estimate()
+        with contextlib.suppress(EngineGone):
+            self._bridge.send("bye")
+
+    # Output
+
+    def _hook(self, nodeid: str) -> Any:
+        """The hooks that apply to a test: conftests of other directories don't see it."""
+        path = nodeid.partition("::")[0]
+        hook = self._hooks.get(path)
+        if hook is None:
+            hook = self._hooks[path] = self._session.gethookproxy(self._config.rootpath / path)
+        return hook
+
+    def _line(self, text: str, **markup: bool) -> None:
+        terminal = self._terminal
+        if terminal is None:
+            return
+        if terminal._tw.width_of_current_line and not terminal.currentfspath:
+            terminal._tw.line()
+        terminal.write_line(text, **markup)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,2 @@
+# >>> cloudist >>>
+# <<< cloudist <<<

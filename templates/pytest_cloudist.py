@@ -1,0 +1,203 @@
+"""The local pytest plugin: runs the tests of this pytest on machines elsewhere, through the cloudist engine.
+
+Holds the options, and decides whether this process takes part at all. Without --cloudist it changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any, Dict, Iterator, List, Optional
+
+import pytest
+
+import cloudist_controller
+import cloudist_hello
+from cloudist_bridge import Bridge
+from cloudist_replay import Run
+
+NAME = "pytest_cloudist"
+MODES = ("test", "file", "no")
+DEFAULT_WORKERS = 2
+IN_WORKER = "CLOUDIST_WORKER"
+MODE_VARIABLE = "CLOUDIST_MODE"
+
+PLAIN_RUNS = (
+    "collectonly help version showfixtures show_fixtures_per_test markers setupplan setuponly cacheshow"
+).split()
+IMPOSSIBLE = {
+    "usepdb": "--pdb: the tests run in other processes; debug this one with --cloudist=no --pdb",
+    "trace": "--trace: the tests run in other processes; debug this one with --cloudist=no --trace",
+    "stepwise": "--stepwise: the tests run in no fixed order; use -x, and then --lf",
+    "stepwise_skip": "--stepwise-skip: the tests run in no fixed order; use -x, and then --lf",
+    "stepwise_reset": "--stepwise-reset: the tests run in no fixed order; use -x, and then --lf",
+}
+
+
+class EntryPoint:
+    """Loaded through the `pytest11` entry point; registers the plugin unless it is there by another way."""
+
+    @staticmethod
+    def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+        if pluginmanager.getplugin(NAME) is None:
+            pluginmanager.register(sys.modules[__name__], NAME)
+
+
+entry_point = EntryPoint()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("cloudist", "tests on machines of your own for a while (cloudist)")
+    group.addoption(
+        "--cloudist",
+        choices=MODES,
+        default=None,
+        help="What a machine is handed at a time: single tests, whole files, or nothing (tests run here). "
+        "Default: CLOUDIST_MODE, or `mode` in [tool.cloudist] of pyproject.toml, or no.",
+    )
+    for name, metavar, action, help in (
+        ("tasks-per-worker-target", "N", "store", "Tests (or files) that a worker should get over the run, aimed at. Default: 50."),
+        ("num-workers", "N", "store", "Workers, each a Python process of its own. Default: 2."),
+        ("cpu-per-worker", "CORES", "store", "CPU cores for each worker. Default: 1."),
+        ("memory-per-worker", "GIB", "store", "Memory for each worker, in GiB. Default: 2."),
+        ("interrupt-prob", "PERCENT", "store", "Highest monthly chance of a spot interruption to accept, in percent. Default: 80."),
+        ("extra-files", "GLOB", "append", "Files that the tests need beside the code, relative to the working directory. Repeatable."),
+        ("init-command", "CMD", "store", "Shell command to run once on each machine, before its first test."),
+        ("provider", "{ec2,hosts,local}", "store", "Where machines come from. Default: ec2."),
+        ("hosts", "LIST", "store", "For the provider `hosts`: user@host:port, separated by commas."),
+        ("python", "PATH", "store", "Interpreter on the machines. Default: one made like the interpreter here."),
+    ):
+        group.addoption(f"--cd-{name}", metavar=metavar, action=action, default=None, help=help)
+
+
+def chosen_mode(config: pytest.Config, options: Any) -> str:
+    if os.environ.get(IN_WORKER):
+        return "no"
+    mode = getattr(options, "cloudist", None) or os.environ.get(MODE_VARIABLE) or project_mode(config) or "no"
+    if mode not in MODES:
+        raise pytest.UsageError(f"cloudist: the mode is {mode!r}, but should be one of {', '.join(MODES)}")
+    return "no" if any(getattr(options, name, None) for name in PLAIN_RUNS) else mode
+
+
+def project_mode(config: pytest.Config) -> Optional[str]:
+    """`mode` in the nearest pyproject.toml at or above the rootdir that has a [tool.cloudist]."""
+    for directory in (config.rootpath, *config.rootpath.parents):
+        path = directory / "pyproject.toml"
+        if path.is_file():
+            settings = _cloudist_table(path.read_bytes())
+            if settings is not None:
+                return settings.get("mode")
+    return None
+
+
+def _cloudist_table(document: bytes) -> Optional[Dict[str, Any]]:
+    if b"tool.cloudist" not in document and b"cloudist" not in document:
+        return None
+    try:
+        import tomllib as toml
+    except ImportError:
+        import tomli as toml  # type: ignore[no-redef]
+    try:
+        return toml.loads(document.decode("utf-8")).get("tool", {}).get("cloudist")
+    except ValueError:
+        return None
+
+
+def given_flags(config: pytest.Config) -> Dict[str, List[str]]:
+    """The --cd- options that were given, as they were given."""
+    flags = {}
+    for name, value in vars(config.option).items():
+        if name.startswith("cd_") and value is not None:
+            flags[name[3:].replace("_", "-")] = value if isinstance(value, list) else [value]
+    return flags
+
+
+class Taking:
+    """This process takes part: from the first sight of the options to the end of the session."""
+
+    def __init__(self, config: pytest.Config, mode: str) -> None:
+        self.mode = mode
+        self.config = config
+        self.run: Optional[Run] = None
+        capture = config.pluginmanager.getplugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+            self.bridge = Bridge.inherited() or Bridge.started()
+        config.add_cleanup(self.bridge.part)
+        cloudist_controller.appear(config, DEFAULT_WORKERS)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        config.option.numprocesses = DEFAULT_WORKERS
+        cloudist_controller.claim_coverage(config, DEFAULT_WORKERS)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        controller = cloudist_controller.Controller(self.config, DEFAULT_WORKERS)
+        hello = cloudist_hello.compose(
+            self.config, self.mode, given_flags(self.config), controller.input_from_plugins()
+        )
+        self.run = Run(session, self.bridge, controller)
+        self.config.pluginmanager.register(self.run, "cloudist-run")
+        self.run.greet(hello)
+        session.perform_collect = self.run.collect  # type: ignore[method-assign]
+
+    def pytest_report_header(self) -> str:
+        provider = self.config.option.cd_provider
+        return f"cloudist: mode {self.mode}" + (f", provider {provider}" if provider else "")
+
+    def pytest_runtestloop(self) -> Optional[bool]:
+        if self.run is None:
+            return None
+        self.run.run()
+        return True
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Iterator[None]:
+        yield
+        run = self.run
+        if run is None:
+            return
+        if run.summary and run.exit_code is None and self.config.option.verbose >= 0:
+            terminalreporter.write_line(closing_line(run.summary))
+        if run.help:
+            terminalreporter.write_line(f"help: {run.help}")
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
+        yield
+        if self.run is not None and self.run.exit_code is not None:
+            session.exitstatus = self.run.exit_code
+
+
+def closing_line(summary: Dict[str, Any]) -> str:
+    def count(name: str) -> str:
+        number = summary.get(name, 0)
+        return f"{number} {name[:-1] if number == 1 else name}"
+
+    provider = f" ({summary['provider']})" if summary.get("provider") else ""
+    machines = f"{count('machines')}{provider}"
+    return f"cloudist: {count('tests')} on {count('workers')}, {machines}, {summary.get('seconds', 0):.1f} s"
+
+
+def take_part(config: pytest.Config, options: Any) -> None:
+    mode = chosen_mode(config, options)
+    if mode != "no" and config.pluginmanager.getplugin("cloudist-taking") is None:
+        config.pluginmanager.register(Taking(config, mode), "cloudist-taking")
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    take_part(early_config, early_config.known_args_namespace)
+    yield
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
+    take_part(config, config.option)
+    if config.pluginmanager.getplugin("cloudist-taking") is not None:
+        for option, reason in IMPOSSIBLE.items():
+            if getattr(config.option, option, False):
+                raise pytest.UsageError(f"not possible with cloudist: {reason}")
+        cloudist_controller.hold_xdist_back(config)
+    yield

@@ -1,0 +1,85 @@
+"""The command line of a worker's pytest: what it gets, what it must bear, and what has no meaning there.
+
+Follows pytest-xdist, so that plugins find what they expect. Never reads a configuration file itself.
+"""
+
+import copy
+import os
+
+OPTIONS_OF_CONTROLLERS = (
+    (("-n", "--numprocesses"), {"dest": "numprocesses"}),
+    (("--maxprocesses",), {"dest": "maxprocesses"}),
+    (("--max-worker-restart",), {"dest": "maxworkerrestart"}),
+    (("--dist",), {"dest": "dist", "default": "no"}),
+    (("--loadscope-reorder",), {"dest": "loadscopereorder", "action": "store_true", "default": True}),
+    (("--no-loadscope-reorder",), {"dest": "loadscopereorder", "action": "store_false", "default": True}),
+    (("--tx",), {"dest": "tx", "action": "append", "default": []}),
+    (("--px",), {"dest": "px", "action": "append", "default": []}),
+    (("-d",), {"dest": "distload", "action": "store_true"}),
+    (("--rsyncdir",), {"dest": "rsyncdir", "action": "append", "default": []}),
+    (("--rsyncignore",), {"dest": "rsyncignore", "action": "append", "default": []}),
+    (("--testrunuid",), {"dest": "testrunuid"}),
+    (("--maxschedchunk",), {"dest": "maxschedchunk"}),
+    (("-f", "--looponfail"), {"dest": "looponfail", "action": "store_true"}),
+    (("--cloudist",), {"dest": "cloudist_mode", "nargs": "?"}),
+    (("--cd-tasks-per-worker-target",), {"dest": "cd_tasks_per_worker_target"}),
+    (("--cd-num-workers",), {"dest": "cd_num_workers"}),
+    (("--cd-cpu-per-worker",), {"dest": "cd_cpu_per_worker"}),
+    (("--cd-memory-per-worker",), {"dest": "cd_memory_per_worker"}),
+    (("--cd-interrupt-prob",), {"dest": "cd_interrupt_prob"}),
+    (("--cd-extra-files",), {"dest": "cd_extra_files", "action": "append"}),
+    (("--cd-init-command",), {"dest": "cd_init_command"}),
+    (("--cd-provider",), {"dest": "cd_provider"}),
+    (("--cd-hosts",), {"dest": "cd_hosts"}),
+    (("--cd-python",), {"dest": "cd_python"}),
+)
+RESET = {
+    "dist": "no",
+    "distload": False,
+    "loadgroup": False,
+    "numprocesses": None,
+    "maxprocesses": None,
+    "tx": [],
+    "usepdb": False,
+    "trace": False,
+    "looponfail": False,
+    "lf": False,
+    "failedfirst": False,
+    "newfirst": False,
+    "stepwise": False,
+    "stepwise_skip": False,
+    "stepwise_reset": False,
+}
+
+
+def worker_arguments(session):
+    arguments = ["-p", "no:cloudist", "-p", "no:pytest_cloudist", *session["args"], "--rootdir=" + session["rootdir"]]
+    if session["inifile"]:
+        arguments += ["-c", session["inifile"]]
+    return arguments + session.get("initial", [])
+
+
+def add_missing_options(config, parser, args):
+    """Lets options of a controller pass that come from addopts, where no plugin of this machine has them."""
+    built = parser._getparser() if hasattr(parser, "_getparser") else parser.optparser
+    taken = set(built._option_string_actions)
+    group = parser.getgroup("cloudist-worker")
+    missing = [(names, attributes) for names, attributes in OPTIONS_OF_CONTROLLERS if not taken.intersection(names)]
+    for names, attributes in missing:
+        group._addoption(*names, help="without effect here", **attributes)
+    if missing:
+        known = parser.parse_known_args(list(args), namespace=copy.copy(config.option))
+        known.confcutdir = config.known_args_namespace.confcutdir
+        config.known_args_namespace = known
+
+
+def neutralise(config, basetemp, worker_id):
+    """Takes back what belongs to the controller alone, and gives the worker a temporary directory of its own."""
+    option = config.option
+    for name, value in RESET.items():
+        if hasattr(option, name) or name == "loadgroup":
+            setattr(option, name, value)
+    given = option.basetemp
+    if given:
+        os.makedirs(given, mode=0o700, exist_ok=True)
+    option.basetemp = os.path.join(given or basetemp, "popen-" + worker_id)

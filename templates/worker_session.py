@@ -1,0 +1,469 @@
+"""A worker: one pytest session that collects and runs what its queue tells, and reports as it goes.
+
+To plugins it looks like a worker of pytest-xdist. A test's teardown report waits until the next test is known, so that
+wider fixtures live as long as in one pytest process. Never decides what to run.
+"""
+
+import atexit
+import base64
+import contextlib
+import copy
+import faulthandler
+import os
+import sys
+import tempfile
+import time
+import traceback
+import types
+from pathlib import Path
+
+import pytest
+from _pytest.config import ConftestImportFailure
+from _pytest.outcomes import Exit
+from _pytest.pathlib import LOCK_TIMEOUT, cleanup_numbered_dir, make_numbered_dir_with_cleanup
+
+from .worker_channel import LATE, NONE, RESULTS, Channel, dump, private
+from .worker_collection import Collection
+from .worker_options import add_missing_options, neutralise, worker_arguments
+from .worker_paths import PathMap
+from .worker_reports import Reports, is_failed, warning
+from .worker_teardown import joined, tear_down_to
+
+
+class Nowhere:
+    """What the terminal reporter writes to."""
+
+    encoding = "utf-8"
+
+    def write(self, text):
+        return len(text)
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return False
+
+
+class Finished:
+    """A test that has run, with all of its reports but perhaps the last, which may still grow."""
+
+    def __init__(self, item, token):
+        self.item = item
+        self.token = token
+        self.texts = []
+        self.failed = 0
+        self.seconds = 0.0
+        self.teardown = None
+        self.called = self.sent = False
+
+    def add(self, text, report):
+        self.texts.append(text)
+        self.called = self.called or report.when == "call"
+        self.failed += is_failed(report)
+        self.seconds += getattr(report, "duration", 0.0)
+
+    def take(self):
+        """What hasn't been sent yet."""
+        taken = self.texts, self.failed, self.seconds
+        self.texts, self.failed, self.seconds = [], 0, 0.0
+        self.sent = True
+        return taken
+
+
+class Tests:
+    """The tests of the files that this worker has collected, by the numbers the engine knows them by."""
+
+    def __init__(self):
+        self._by_index = {}
+        self._by_name = {}
+
+    def knows(self, file):
+        return file in self._by_name
+
+    def add(self, file, items):
+        names, counts = {}, {}
+        for item in items:
+            k = counts[item.nodeid] = counts.get(item.nodeid, -1) + 1
+            names[item.nodeid, k] = item
+        self._by_name[file] = names
+        self._by_index[file] = {}
+        return list(names)
+
+    def number(self, file):
+        """The engine numbers the tests as they were collected here."""
+        self._by_index[file] = dict(enumerate(self._by_name[file].values()))
+
+    def learn(self, file, names):
+        """The engine numbers the tests as they were collected elsewhere."""
+        tests = self._by_index[file]
+        for index, nodeid, k in names:
+            if index not in tests:
+                tests[index] = self._by_name[file].get((nodeid, k))
+
+    def get(self, token):
+        """The item, None if there is no such test here, KeyError if its name isn't known yet."""
+        return self._by_index[token[0]][token[1]]
+
+
+class WorkerPlugin:
+    """What makes a pytest session a worker's."""
+
+    def __init__(self, number, session, basetemp, channel):
+        self.up = False
+        self.failure = None
+        self.stopped = None
+        self.output = {}
+        self._id = "gw%d" % number
+        self._description = session
+        self._basetemp = basetemp
+        self._channel = channel
+        self.errors = private(2)
+        self._paths = PathMap(session["paths"])
+        self._tests = Tests()
+        self._current = None
+        self._silenced = False
+        self._session = self._config = self._collection = self._reports = self._subtests = None
+
+    # Start
+
+    def pytest_addoption(self, parser):
+        parser.prog = os.path.basename(self._description["mainargv"][0]) if self._description["mainargv"] else "pytest"
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config, parser, args):
+        add_missing_options(early_config, parser, args)
+        known = early_config.known_args_namespace
+        before = getattr(known, "numprocesses", None)
+        known.numprocesses = self._description["count"]
+        outcome = yield
+        known.numprocesses = before
+        if outcome.excinfo is not None and issubclass(outcome.excinfo[0], ConftestImportFailure):
+            self.failure = ("conftest-error", "")
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_cmdline_main(self, config):
+        self._config = config
+        neutralise(config, self._basetemp, self._id)
+        config.workerinput = dict(decode(self._description.get("workerinput") or {}))
+        config.workerinput.update(
+            workerid=self._id,
+            workercount=self._description["count"],
+            testrunuid=self._description["testrunuid"],
+            mainargv=self._description["mainargv"],
+        )
+        config.workeroutput = self.output
+        yield
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config):
+        if not config.pluginmanager.hasplugin("xdist"):
+            config.pluginmanager.register(worker_fixtures(), "cloudist-worker-fixtures")
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter._tw._file = reporter._file = Nowhere()
+            self._silenced = True
+            for name in ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish"):
+                with contextlib.suppress(ValueError):
+                    getattr(config.hook, name)._remove_plugin(reporter)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session):
+        self._session = session
+        marks = {"worker_id": self._id, "testrun_uid": self._description["testrunuid"]}
+        self._reports = Reports(self._config, self._paths, marks)
+        self._collection = Collection(session, self._paths)
+        self._subtests = self._config.pluginmanager.get_plugin("subtests")
+        session.perform_collect = lambda *_, **__: self._collection.begin()
+
+    def _announce(self):
+        faulthandler.enable(file=self.errors)
+        info = {
+            "id": self._id,
+            "sysplatform": sys.platform,
+            "version": sys.version,
+            "version_info": list(sys.version_info),
+            "executable": sys.executable,
+            "cwd": os.getcwd(),
+            "pytest": pytest.__version__,
+        }
+        self._channel.tell({"t": "up", "pid": os.getpid(), "info": info})
+        self.up = True
+
+    # The loop
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        self._announce()
+        finished = None
+        try:
+            while not (session.shouldfail or session.shouldstop):
+                token = self._channel.claim()
+                if finished is not None and (token is None or self._must_ask(token)):
+                    self._send_early(finished)
+                if token is None:
+                    token = self._channel.wait()
+                if token[0] == NONE:
+                    break
+                item = self._find(token)
+                if item is not None:
+                    if finished is not None:
+                        self._complete(finished, item)
+                        finished = None
+                    if not (session.shouldfail or session.shouldstop):
+                        finished = self._run(item, token)
+        except BaseException:
+            if finished is not None:
+                self._send_rest(finished)
+            raise
+        if finished is not None:
+            self._complete(finished, None)
+        return True
+
+    def _must_ask(self, token):
+        """Whether the runner has to be asked before the token can be used, which may mean to import a file."""
+        if token[0] == NONE:
+            return False
+        try:
+            return self._tests.get(token) is None
+        except KeyError:
+            return True
+
+    def _find(self, token):
+        """The item to run, or None if the token asks for something else or can't be met here."""
+        file, index = token
+        if index == NONE:
+            self._collect(file, first=True)
+            return None
+        if not self._tests.knows(file):
+            self._collect(file, first=False)
+        elif self._must_ask(token):
+            self._tests.learn(file, self._channel.ask({"t": "names", "file": file})["names"])
+        item = None if self._must_ask(token) else self._tests.get(token)
+        if item is None:
+            self._channel.tell({"t": "missing", "tests": [token]})
+        return item
+
+    def _collect(self, file, first):
+        answer = self._channel.ask({"t": "file", "file": file})
+        collected = self._collection.collect(file, answer["spec"])
+        names = self._tests.add(file, collected.items)
+        if first:
+            self._tests.number(file)
+        else:
+            self._tests.learn(file, answer["names"])
+        header = {
+            "t": "collected",
+            "file": file,
+            "tests": names,
+            "deselected": collected.deselected,
+            "errors": collected.errors,
+            "first": first,
+            "notfound": collected.notfound,
+            "notfound_messages": collected.notfound_messages,
+        }
+        self._channel.ask(header, self._reports.collect(collected.reports))
+
+    def _run(self, item, token):
+        finished = self._current = Finished(item, token)
+        try:
+            sibling = copy.copy(item)
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=sibling)
+        finally:
+            self._current = None
+        return finished
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report):
+        current = self._current
+        if current is None:
+            return
+        if current.teardown is not None:
+            self._put(current, current.teardown)
+            current.teardown = None
+        if report.when == "teardown":
+            current.teardown = report
+        else:
+            if self._subtests is not None and report.when == "call" and current.called:
+                self._config.hook.pytest_report_teststatus(report=report, config=self._config)
+            self._put(current, report)
+
+    def _put(self, finished, report):
+        finished.add(self._reports.test(report, finished.token[1]), report)
+
+    def _send_early(self, finished):
+        """Sends a test's result while its wider fixtures still live, because nothing follows yet."""
+        if not finished.sent:
+            self._send(finished)
+
+    def _complete(self, finished, following):
+        """Tears down what the following test doesn't share, then sends what remains to be sent."""
+        late = tear_down_to(finished.item, following, self._config)
+        if late is not None:
+            own = finished.teardown
+            finished.teardown = joined(own, late)
+            if late.outcome == "failed" and (own is None or own.outcome != "failed"):
+                finished.item.ihook.pytest_runtest_logreport(report=finished.teardown)
+        self._send_rest(finished)
+
+    def _send_rest(self, finished):
+        if finished.teardown is not None:
+            self._put(finished, finished.teardown)
+            finished.teardown = None
+        if finished.texts or not finished.sent:
+            self._send(finished)
+
+    def _send(self, finished):
+        kind = LATE if finished.sent else RESULTS
+        texts, failed, seconds = finished.take()
+        body = self._reports.entry(finished.item, texts)
+        self._channel.result(kind, finished.token, failed, seconds, body)
+
+    # What else is worth telling
+
+    def pytest_collectreport(self, report):
+        if self._collection is not None:
+            self._collection.saw_report(report)
+
+    def pytest_deselected(self, items):
+        if self._collection is not None:
+            self._collection.saw_deselected(items)
+
+    def pytest_warning_recorded(self, warning_message, when, nodeid, location):
+        if when != "config":
+            self._channel.event("warning", warning(warning_message, when, nodeid, location))
+
+    def pytest_internalerror(self, excrepr):
+        text = self._paths.local_text(str(excrepr))
+        if self.up:
+            self._channel.event("internal-error", {"text": text})
+        else:
+            lines = ["INTERNALERROR> " + line for line in text.split("\n")] if self._silenced else []
+            self.failure = ("internal-error", "\n".join(lines))
+
+    def pytest_keyboard_interrupt(self, excinfo):
+        if isinstance(excinfo.value, Exit):
+            self.stopped = str(excinfo.value.msg)
+            if not self.up:
+                self.failure = ("exit", "%s: %s" % (excinfo.typename, excinfo.value.msg))
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session, exitstatus):
+        self.output["exitstatus"] = int(exitstatus)
+        self.output["shouldfail"] = session.shouldfail
+        self.output["shouldstop"] = session.shouldstop
+        self.stopped = self.stopped or session.shouldfail or session.shouldstop or None
+        yield
+
+
+def worker_fixtures():
+    """The fixtures that pytest-xdist gives, for where it isn't installed."""
+    module = types.ModuleType("cloudist_worker_fixtures")
+
+    @pytest.fixture(scope="session")
+    def worker_id(request):
+        """The id of the worker, "gw0" and so on."""
+        return request.config.workerinput["workerid"]
+
+    @pytest.fixture(scope="session")
+    def testrun_uid(request):
+        """What names this run of the tests."""
+        return request.config.workerinput["testrunuid"]
+
+    module.worker_id, module.testrun_uid = worker_id, testrun_uid
+    return module
+
+
+def encode(value):
+    """`workeroutput` as JSON can hold it."""
+    if isinstance(value, (bytes, bytearray)):
+        return {"__bytes__": base64.b64encode(bytes(value)).decode("ascii")}
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(value):
+    if isinstance(value, dict):
+        if set(value) == {"__bytes__"}:
+            return base64.b64decode(value["__bytes__"])
+        return {key: decode(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [decode(item) for item in value]
+    return value
+
+
+def make_basetemp():
+    """Where the workers of this machine keep their temporary directories, numbered and pruned as pytest does."""
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        user = "unknown"
+    root = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()).resolve() / ("pytest-of-" + user)
+    root.mkdir(mode=0o700, exist_ok=True)
+    options = {"prefix": "pytest-", "root": root, "keep": 3, "lock_timeout": LOCK_TIMEOUT, "mode": 0o700}
+    if "register" in make_numbered_dir_with_cleanup.__code__.co_varnames:
+        options["register"] = atexit.register
+    return str(make_numbered_dir_with_cleanup(**options))
+
+
+def set_up_process(number, session):
+    atexit.unregister(cleanup_numbered_dir)
+    env = {name: value for name, value in (session.get("env") or {}).items() if name != "PYTHONPATH"}
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    os.environ.update(env)
+    os.environ["PYTHONPATH"] = os.pathsep.join(session["environment_path"])
+    os.environ["CLOUDIST_WORKER"] = os.environ["PYTEST_XDIST_WORKER"] = "gw%d" % number
+    os.environ["PYTEST_XDIST_WORKER_COUNT"] = str(session["count"])
+    os.environ["PYTEST_XDIST_TESTRUNUID"] = session["testrunuid"]
+    if "TZ" in env:
+        time.tzset()
+    sys.argv[:] = session["mainargv"] or ["pytest"]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)
+    os.chdir(session["cwd"])
+
+
+def work(number, session, basetemp, tokens, results, control):
+    """The life of a worker process, from the fork to its exit status."""
+    channel = Channel(tokens, results, control)
+    plugin = WorkerPlugin(number, session, basetemp, channel)
+    code = None
+    try:
+        faulthandler.enable(file=plugin.errors)
+        set_up_process(number, session)
+        code = int(pytest.main(worker_arguments(session), plugins=[plugin]))
+    except SystemExit as error:
+        plugin.failure = ("exit", "the session ended by SystemExit(%r)" % (error.code,))
+    except BaseException:
+        plugin.failure = ("internal-error", traceback.format_exc())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    if not plugin.up:
+        kind, message = plugin.failure or ({4: "usage-error"}.get(code, "start"), "")
+        channel.tell({"t": "failed", "kind": kind, "message": message})
+        return 1
+    if code is None:
+        code = 3
+        channel.event("internal-error", {"text": plugin.failure[1]})
+    output = dump(encode(plugin.output)).encode("ascii")
+    channel.tell({"t": "down", "exitstatus": code, "stopped": plugin.stopped}, output)
+    leave()
+    return code
+
+
+def leave():
+    """What the interpreter would still do at its end."""
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        return

@@ -1,0 +1,135 @@
+//! What is to happen in a world, apart from what the scheduler decides.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use cloudist::model::{MachineId, WorkerId};
+use cloudist::scheduler::{Collect, CollectionErrors, Config, Mode};
+
+use super::dice::Dice;
+use super::suite::{Suite, Trouble};
+
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub joins: Duration,
+    pub workers: u32,
+    /// One way.
+    pub latency: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    MachineLost(MachineId),
+    ProcessKilled(WorkerId),
+    WorkerRetires(WorkerId),
+    UserStops,
+}
+
+/// What a worker tells about its tests when it has collected them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Estimates {
+    None,
+    Exact,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub suite: Suite,
+    pub config: Config,
+    pub machines: Vec<Machine>,
+    pub mishaps: Vec<(Duration, Mishap)>,
+    /// How many files the local pytest finds at once, and how long it takes to.
+    pub listing: (u32, Duration),
+    pub respawn: Option<Duration>,
+    /// How long it takes until a machine is known to be gone.
+    pub detection: Duration,
+    pub estimates: Estimates,
+}
+
+pub fn config(mode: Mode, collect: Collect, workers: u32) -> Config {
+    Config {
+        mode,
+        collect,
+        chunks_per_worker: None,
+        max_attempts: NonZeroU32::new(3).unwrap(),
+        maxfail: None,
+        collection_errors: CollectionErrors::Stop,
+        planned_workers: workers,
+    }
+}
+
+impl Plan {
+    /// `workers` workers, one a machine, there from the start, 1 ms away; nothing goes wrong.
+    pub fn calm(suite: Suite, mode: Mode, collect: Collect, workers: u32) -> Self {
+        let machine = Machine { joins: Duration::ZERO, workers: 1, latency: Duration::from_millis(1) };
+        Plan {
+            seed: 0,
+            suite,
+            config: config(mode, collect, workers),
+            machines: vec![machine; workers as usize],
+            mishaps: Vec::new(),
+            listing: (100, Duration::from_millis(1)),
+            respawn: Some(Duration::from_millis(50)),
+            detection: Duration::from_millis(500),
+            estimates: Estimates::None,
+        }
+    }
+
+    pub fn random(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let trouble = match dice.count(0, 3) {
+            0 => Trouble::default(),
+            1 => Trouble { failures: 0.1, bad_imports: 0.02, ..Trouble::default() },
+            2 => Trouble { failures: 0.02, crashes: 0.02, fickle: 0.05, ..Trouble::default() },
+            _ => Trouble { failures: 0.05, crashes: 0.02, fells_machine: 0.01, bad_imports: 0.05, fickle: 0.02 },
+        };
+        let suite = Suite::random(&mut dice, trouble);
+        let machines: Vec<Machine> = (0..dice.count(1, 5))
+            .map(|number| Machine {
+                joins: dice.span(Duration::ZERO, Duration::from_secs(if number == 0 { 1 } else { 5 })),
+                workers: dice.count(1, 4),
+                latency: Duration::from_micros(*dice.pick(&[100, 2_000, 60_000])),
+            })
+            .collect();
+        let workers: u32 = machines.iter().map(|machine| machine.workers).sum();
+        let mode = *dice.pick(&[Mode::Test, Mode::Test, Mode::File]);
+        let mut config = config(mode, *dice.pick(&[Collect::First, Collect::Stream]), workers);
+        config.chunks_per_worker = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 4]));
+        config.maxfail = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 5]));
+        config.collection_errors = *dice.pick(&[CollectionErrors::Stop, CollectionErrors::Continue]);
+        let mishaps = Self::mishaps(&mut dice, &machines, workers);
+        Plan {
+            seed,
+            suite,
+            config,
+            machines,
+            mishaps,
+            listing: (dice.count(1, 20), dice.span(Duration::ZERO, Duration::from_millis(30))),
+            respawn: dice.chance(0.7).then(|| dice.span(Duration::ZERO, Duration::from_millis(300))),
+            detection: dice.span(Duration::ZERO, Duration::from_secs(2)),
+            estimates: *dice.pick(&[Estimates::None, Estimates::None, Estimates::Exact]),
+        }
+    }
+
+    fn mishaps(dice: &mut Dice, machines: &[Machine], workers: u32) -> Vec<(Duration, Mishap)> {
+        let count = *dice.pick(&[0, 0, 1, 3, 8]);
+        (0..count)
+            .map(|_| {
+                let when = dice.span(Duration::ZERO, Duration::from_secs(8));
+                let mishap = match dice.count(0, 9) {
+                    0..3 => Mishap::MachineLost(MachineId(dice.count(0, machines.len() as u32 - 1))),
+                    3..8 => Mishap::ProcessKilled(WorkerId(dice.count(0, workers - 1))),
+                    8 => Mishap::WorkerRetires(WorkerId(dice.count(0, workers - 1))),
+                    _ if dice.chance(0.3) => Mishap::UserStops,
+                    _ => Mishap::MachineLost(MachineId(0)),
+                };
+                (when, mishap)
+            })
+            .collect()
+    }
+
+    pub fn is_calm(&self) -> bool {
+        self.mishaps.is_empty()
+    }
+}

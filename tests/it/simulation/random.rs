@@ -1,0 +1,40 @@
+//! Thousands of random worlds: every suite, every mode, every mishap.
+//!
+//! The witness checks; a failure names the seed that leads to it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use super::plan::Plan;
+use super::world::{Course, World};
+
+const SEEDS: u64 = 100_000;
+
+fn course(seed: u64) -> Course {
+    let run = catch_unwind(AssertUnwindSafe(|| World::new(Plan::random(seed)).run().0));
+    run.unwrap_or_else(|panic| {
+        eprintln!("this was seed {seed}");
+        resume_unwind(panic)
+    })
+}
+
+#[test]
+fn promises_are_kept_in_random_worlds() {
+    for seed in 0..SEEDS {
+        course(seed);
+    }
+}
+
+#[test]
+fn the_same_seed_takes_the_same_course() {
+    for seed in 0..SEEDS / 10 {
+        assert_eq!(course(seed), course(seed), "seed {seed}");
+    }
+}
+#[test]
+#[ignore]
+fn one() {
+    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
+    let plan = Plan::random(seed);
+    eprintln!("{:?}\n{:?}\n{:?} est {:?} tests {} imports {:?}", plan.config, plan.machines, plan.mishaps, plan.estimates, plan.suite.tests().count(), plan.suite.longest_import());
+    course(seed);
+}
