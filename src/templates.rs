@@ -20,8 +20,11 @@ pub const RUNNER_MODULES: &[(&str, &str)] = &[
     ("worker", include_str!("../templates/worker.py")),
     ("worker_channel", include_str!("../templates/worker_channel.py")),
     ("worker_collection", include_str!("../templates/worker_collection.py")),
+    ("worker_options", include_str!("../templates/worker_options.py")),
     ("worker_paths", include_str!("../templates/worker_paths.py")),
     ("worker_reports", include_str!("../templates/worker_reports.py")),
+    ("worker_session", include_str!("../templates/worker_session.py")),
+    ("worker_teardown", include_str!("../templates/worker_teardown.py")),
 ];
 
 /// The local pytest plugin, importable from the directory that holds it.

@@ -37,7 +37,7 @@ class Run:
     def __init__(self, session: pytest.Session, bridge: Bridge, controller: Controller) -> None:
         self.plan: Dict[str, Any] = {}
         self.summary: Optional[Dict[str, Any]] = None
-        self.help: Optional[str] = None
+        self.explanation: List[str] = []
         self.exit_code: Optional[int] = None
         self._session = session
         self._config = session.config
@@ -122,6 +122,8 @@ class Run:
 
     def _finish_collection(self) -> None:
         session = self._session
+        if self.exit_code is not None and not self._collected:
+            raise session.Failed(session.shouldfail)
         if self._not_found:
             self._close("error", "an argument matches no test")
             if self._terminal is not None:
@@ -139,7 +141,7 @@ class Run:
 
     def _files_remain_after_errors(self) -> bool:
         """Whether pytest would have met the limit of failures with files still to collect."""
-        limit = self._config.getvalue("maxfail")
+        limit = self._config.getvalue("maxfail") or 0
         errors = sorted(self._files_with_errors)
         return 0 < limit <= len(errors) and errors[limit - 1] < len(self._outbox.files) - 1
 
@@ -254,11 +256,13 @@ class Run:
                 self._fail(str(error), None, EXIT_ENGINE_GONE)
 
     def _fail(self, message: str, help: Optional[str], exit_code: int) -> None:
+        """The run is over without its results: pytest's last line but one says why, the exit code says so too."""
+        first, _, details = message.partition("\n")
         self._end = self._end or {}
         self._complete = True
-        self.help = help
+        self.explanation = [*details.splitlines(), *([f"help: {help}"] if help else [])]
         self.exit_code = exit_code
-        self._session.shouldfail = f"cloudist: {message}"
+        self._session.shouldfail = f"cloudist: {first}"
 
     def _heed_pytest(self) -> None:
         reason = self._session.shouldfail or self._session.shouldstop
@@ -427,7 +431,7 @@ class Run:
     def _replay_warning(self, data: Dict[str, Any]) -> None:
         """A warning at collection is told once, however many workers load the same conftest."""
         if data["when"] == "collect":
-            seen = (data["filename"], data["lineno"], data["message"]["str"], data["category"]["name"])
+            seen = (data["filename"], data["lineno"], data["message_str"], data["category_class_name"])
             if seen in self._warnings_seen:
                 return
             self._warnings_seen.add(seen)

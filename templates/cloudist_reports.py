@@ -122,27 +122,28 @@ class Warnings:
         self._classes: Dict[Tuple[Optional[str], str], Type[Warning]] = {}
 
     def revive(self, data: Dict[str, Any]) -> warnings.WarningMessage:
-        told = data["message"]
-        category = self._class(data["category"]["module"], data["category"]["name"])
-        message: Union[str, Warning] = told["str"]
-        if told.get("class"):
-            message = self._message(told)
+        category = self._class(data["category_module"], data["category_class_name"])
+        message: Union[str, Warning] = data["message_str"]
+        if data["message_class_name"]:
+            message = self._message(data)
         return warnings.WarningMessage(
-            message, category, data["filename"], data["lineno"], line=data.get("line")  # type: ignore[arg-type]
+            message, category, data["filename"], data["lineno"], line=data["line"]  # type: ignore[arg-type]
         )
 
-    def _message(self, told: Dict[str, Any]) -> Warning:
-        kind = self._class(told["module"], told["class"])
-        if told.get("args") is not None:
+    def _message(self, data: Dict[str, Any]) -> Warning:
+        module, name, text = data["message_module"], data["message_class_name"], data["message_str"]
+        if data["message_args"] is not None:
             try:
-                message = kind(*told["args"])
-                if str(message) == told["str"]:
-                    return message
+                message = self._class(module, name)(*data["message_args"])
             except Exception:
-                pass
-        return self._unknown(told["module"], told["class"])(told["str"])
+                return self._unknown(module, name)(text)
+            if str(message) == text:
+                return message
+        return self._unknown(module, name)(text)
 
-    def _class(self, module: Optional[str], name: str) -> Type[Warning]:
+    def _class(self, module: Optional[str], name: Optional[str]) -> Type[Warning]:
+        if name is None:
+            return UserWarning
         known = getattr(sys.modules.get(module or ""), name, None)
         if isinstance(known, type) and issubclass(known, Warning):
             return known

@@ -155,19 +155,17 @@ class Taking:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Iterator[None]:
         yield
-        run = self.run
-        if run is None:
-            return
-        if run.summary and run.exit_code is None and self.config.option.verbose >= 0:
-            terminalreporter.write_line(closing_line(run.summary))
-        if run.help:
-            terminalreporter.write_line(f"help: {run.help}")
+        if self.run is not None and self.run.summary and self.config.option.verbose >= 0:
+            terminalreporter.write_line(closing_line(self.run.summary))
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
         yield
         if self.run is not None and self.run.exit_code is not None:
             session.exitstatus = self.run.exit_code
+            terminal = self.config.pluginmanager.getplugin("terminalreporter")
+            for line in self.run.explanation if terminal is not None else ():
+                terminal.write_line(line)
 
 
 def closing_line(summary: Dict[str, Any]) -> str:

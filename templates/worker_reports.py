@@ -3,6 +3,8 @@
 Leads every path in them to the user's. Never changes a report that pytest still uses.
 """
 
+import math
+
 from _pytest.reports import TestReport
 
 from .worker_channel import dump
@@ -20,7 +22,7 @@ class Reports:
     def test(self, report, index):
         """One report as JSON text."""
         if is_plain(report):
-            return dump([report.when, report.duration, getattr(report, "start", 0), getattr(report, "stop", 0)])
+            return '["%s",%r,%r,%r]' % (report.when, report.duration, report.start, report.stop)
         return self._full(report, dict(self._marks, item_index=index))
 
     def collect(self, reports):
@@ -52,6 +54,7 @@ def is_plain(report):
         and not report.user_properties
         and report.longrepr is None
         and len(report.__dict__) == PLAIN_KEYS
+        and math.isfinite(report.duration + report.start + report.stop)
     )
 
 

@@ -29,6 +29,17 @@ from .worker_paths import PathMap
 from .worker_reports import Reports, is_failed, warning
 from .worker_teardown import joined, tear_down_to
 
+HOOKS_OF_A_SCREEN = (
+    "pytest_collectreport",
+    "pytest_collection",
+    "pytest_collection_finish",
+    "pytest_runtest_logstart",
+    "pytest_runtest_logreport",
+    "pytest_runtest_logfinish",
+    "pytest_warning_recorded",
+    "pytest_sessionfinish",
+)
+
 
 class Nowhere:
     """What the terminal reporter writes to."""
@@ -163,7 +174,7 @@ class WorkerPlugin:
         if reporter is not None:
             reporter._tw._file = reporter._file = Nowhere()
             self._silenced = True
-            for name in ("pytest_runtest_logstart", "pytest_runtest_logreport", "pytest_runtest_logfinish"):
+            for name in HOOKS_OF_A_SCREEN:
                 with contextlib.suppress(ValueError):
                     getattr(config.hook, name)._remove_plugin(reporter)
 

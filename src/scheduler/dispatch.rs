@@ -106,6 +106,7 @@ impl Scheduler {
         if state.queue.len() == 0 {
             state.head_since = now;
         }
+        state.barren = false;
         let unit = state.queue.open(Tie::Free);
         for &file in files {
             state.queue.insert(unit, Entry::collect(file), None);
@@ -122,6 +123,7 @@ impl Scheduler {
         if state.queue.len() == 0 {
             state.head_since = now;
         }
+        state.barren &= tie != Tie::Free;
         let unit = state.queue.open(tie);
         for &test in tests {
             state.queue.insert(unit, Entry::test(test), self.catalog.estimate(test));

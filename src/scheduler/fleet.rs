@@ -21,6 +21,8 @@ pub(super) enum Status {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PendingRecall {
     pub asked: Time,
+    /// Units that the worker had ever been given by then: what came later isn't in the answer.
+    pub given: u64,
     /// Idle workers that wait for what comes back.
     pub thieves: u32,
 }

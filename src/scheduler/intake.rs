@@ -100,6 +100,7 @@ impl Scheduler {
     pub(super) fn returned(&mut self, now: Time, worker: WorkerId, tests: &[TestId], files: &[FileId]) -> Verdict {
         let Some(state) = self.fleet.live(worker) else { return Verdict::Stale };
         let asked_for_others = state.recall.is_some_and(|recall| recall.thieves > 0);
+        let given_meanwhile = state.recall.is_some_and(|recall| recall.given < state.queue.opened());
         if let Some(recall) = state.recall {
             self.round_trip.add(now.since(recall.asked));
             self.fleet.set_recall(worker, None);
@@ -137,7 +138,7 @@ impl Scheduler {
             }
         }
         if let Some(state) = self.fleet.live_mut(worker) {
-            state.barren = !useful;
+            state.barren = !useful && !given_meanwhile;
             state.offering = useful && asked_for_others;
         }
         self.touched.insert(worker);

@@ -109,6 +109,11 @@ impl Queue {
         self.units.first_key_value()?.1.first()
     }
 
+    /// How many units there have ever been.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
     /// A new unit at the end. It is there once it has an entry.
     pub fn open(&mut self, tie: Tie) -> UnitId {
         let id = UnitId(self.opened);

@@ -217,7 +217,8 @@ impl Scheduler {
     }
 
     fn send_recall(&mut self, now: Time, worker: WorkerId, count: u32, thieves: u32) {
-        self.fleet.set_recall(worker, Some(PendingRecall { asked: now, thieves }));
+        let given = self.fleet.live(worker).map_or(0, |state| state.queue.opened());
+        self.fleet.set_recall(worker, Some(PendingRecall { asked: now, given, thieves }));
         self.actions.push_back(Action::Recall { worker, count });
         self.refile(worker);
     }

@@ -5,12 +5,13 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
 use sha2::{Digest as _, Sha256};
 
 use super::digest::Digest;
@@ -37,10 +38,10 @@ pub struct Piece {
 }
 
 /// The missing contents, piece by piece. Ends after the first error.
-#[derive(Debug)]
 pub struct Pieces {
     waiting: VecDeque<(Digest, u64, PathBuf)>,
     current: Option<Reading>,
+    engine: Compress,
 }
 
 impl Pieces {
@@ -51,7 +52,8 @@ impl Pieces {
             (Some(size), Some(path)) => Ok((*digest, *size, path.clone())),
             _ => Err(SnapshotError::UnknownContent { digest: *digest }),
         });
-        Ok(Self { waiting: waiting.collect::<Result<_, _>>()?, current: None })
+        let engine = Compress::new(Compression::fast(), true);
+        Ok(Self { waiting: waiting.collect::<Result<_, _>>()?, current: None, engine })
     }
 
     /// How many bytes are still to be read, before compression.
@@ -68,7 +70,7 @@ impl Pieces {
                 None => return Ok(None),
             },
         };
-        let piece = reading.next_piece()?;
+        let piece = reading.next_piece(&mut self.engine)?;
         if reading.offset < reading.size {
             self.current = Some(reading);
         }
@@ -95,7 +97,20 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
     written.expect("writing to memory does not fail")
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pieces").field("waiting", &self.waiting.len()).field("remaining", &self.remaining()).finish()
+    }
+}
+
+/// Nothing unless an eighth is saved.
+fn compress_if_smaller(engine: &mut Compress, data: &[u8]) -> Option<Vec<u8>> {
+    let mut smaller = Vec::with_capacity(data.len() - data.len() / 8);
+    engine.reset();
+    let status = engine.compress_vec(data, &mut smaller, FlushCompress::Finish);
+    matches!(status, Ok(Status::StreamEnd)).then_some(smaller)
+}
+
 struct Reading {
     digest: Digest,
     size: u64,
@@ -114,7 +129,7 @@ impl Reading {
     }
 
     /// The next piece; the last one only if everything had the right hash.
-    fn next_piece(&mut self) -> Result<Piece, SnapshotError> {
+    fn next_piece(&mut self, engine: &mut Compress) -> Result<Piece, SnapshotError> {
         let changed = || SnapshotError::Changed { path: self.path.clone() };
         let length = (self.size - self.offset).min(PIECE as u64);
         let mut data = Vec::with_capacity(length as usize);
@@ -129,8 +144,8 @@ impl Reading {
             return Err(changed());
         }
         let smaller = (self.compressible && data.len() >= WORTH_COMPRESSING)
-            .then(|| compress(&data))
-            .filter(|smaller| smaller.len() < data.len() - data.len() / 8);
+            .then(|| compress_if_smaller(engine, &data))
+            .flatten();
         self.compressible = smaller.is_some();
         let compressed = smaller.is_some();
         let data = Bytes::from(smaller.unwrap_or(data));

@@ -9,7 +9,7 @@ use cloudist::provider::hosts::{HostList, SshConfig};
 use cloudist::provider::{Hosts, LaunchRequest, LeaseEvent, Provider};
 use cloudist::ssh::{
     AgentKeys, AuthError, ChildError, ConnectError, ConnectFailure, Disconnection, Endpoint, ExitStatus, HostKey,
-    HostKeyError, Identity, KeyOffer, Liveness, PublicKey, Retry, Session, Signal, Transport, connect_with_retry,
+    HostKeyError, Identity, KeyOffer, Liveness, PublicKey, Retry, Session, Transport, connect_with_retry,
     generate_key,
 };
 use rustix::process::Signal as Kill;
@@ -49,11 +49,6 @@ async fn a_command_has_two_outputs_and_a_status() {
 
     let child = session.exec("kill -TERM $$").await.expect("a command");
     assert_eq!(child.output().await.expect("its end").status, ExitStatus::Signal("TERM".into()));
-
-    let mut child = session.exec("exec sleep 100").await.expect("a command");
-    child.process.signal(Signal::TERM).await.expect("a signal");
-    let ended = child.process.wait().await.expect("its end");
-    assert_eq!(ended, ExitStatus::Signal("TERM".into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

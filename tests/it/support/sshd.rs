@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,7 +15,7 @@ use cloudist::ssh::{
     Endpoint, Handshakes, HostKey, Identity, Liveness, PrivateKey, PublicKey, Transport, generate_key,
 };
 use russh::keys::ssh_key::LineEnding;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const PROGRAM: &str = "/usr/sbin/sshd";
@@ -90,7 +89,6 @@ impl SshdBuilder {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .process_group(0)
             .spawn()
             .expect("sshd");
         let mut stderr = BufReader::new(server.stderr.take().expect("sshd's stderr"));
@@ -203,11 +201,12 @@ impl Sshd {
         self.log.lock().expect("the log").clone()
     }
 
-    /// Signals the server and its connections, not the commands.
+    /// Signals the server, its connections, and their commands.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.server.id()).ok().and_then(Pid::from_raw).expect("a pid");
-        // The group is gone when all of them are.
-        let _ = kill_process_group(pid, signal);
+        for pid in tree(i32::try_from(self.server.id()).expect("a pid")).into_iter().filter_map(Pid::from_raw) {
+            // Some end while others are signalled.
+            let _ = kill_process(pid, signal);
+        }
     }
 }
 
@@ -225,6 +224,26 @@ impl Drop for Sshd {
 pub fn write_key(path: &Path, key: &PrivateKey) {
     std::fs::write(path, key.to_openssh(LineEnding::LF).expect("a private key")).expect("a key file");
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("the mode of a key file");
+}
+
+/// A process and its descendants. Connections are no members of the server's process group.
+fn tree(root: i32) -> Vec<i32> {
+    let listed = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let parents: Vec<(i32, i32)> = listed
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
+            Some((pid, parent))
+        })
+        .collect();
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    found
 }
 
 fn free_port() -> u16 {
