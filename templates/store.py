@@ -264,11 +264,49 @@ class Slot:
             file.write(data)
         os.rename(temporary, self.beside(name))
 
+    def hashes(self):
+        """The contents of its snapshot; None if there is no telling."""
+        try:
+            data = self.read("manifest")
+            return None if data is None else {entry.hash for entry in Manifest(data).files}
+        except StoreError:
+            return None
+
     def remove(self):
         """Takes the tree away, its record first: what an interruption leaves is never taken for whole."""
         for path in (self.beside("stat"), self.tree, self.tree + ".partial", self.side):
             remove(os.fsencode(path))
         self.lock.release()
+
+
+def recycle(old, new, manifest):
+    """Moves a tree of another snapshot to a new slot, without anything that isn't in the new manifest.
+    As soon as it is touched it has no manifest, and what has none is never used."""
+    stamps = {}
+    recorded = old.read("stat") or b""
+    for index, entry in enumerate(Manifest(old.read("manifest")).files):
+        stamps[entry.path, entry.hash, entry.mode] = recorded[index * STAT.size : (index + 1) * STAT.size]
+    remove(os.fsencode(old.beside("manifest")))
+    remove(os.fsencode(old.beside("stat")))
+    leaves = {entry.path for entry in manifest.files} | {path for path, _ in manifest.links}
+    remove_strays(os.fsencode(old.tree), b"", leaves, manifest.directories)
+    unknown = bytes(STAT.size)
+    kept = [stamps.get((entry.path, entry.hash, entry.mode)) or unknown for entry in manifest.files]
+    new.write("stat", b"".join(kept))
+    new.write("manifest", manifest.data)
+    os.rename(old.tree, new.tree)
+
+
+def remove_strays(root, below, leaves, directories):
+    for entry in list(os.scandir(root + b"/" + below)):
+        path = below + entry.name
+        if entry.is_dir(follow_symlinks=False) and path in directories:
+            if is_directory(entry.path):
+                remove_strays(root, path + b"/", leaves, directories)
+            else:
+                remove(entry.path)
+        elif entry.is_dir(follow_symlinks=False) or path not in leaves:
+            remove(entry.path)
 
 
 class Tree:
@@ -472,16 +510,17 @@ class Store:
         if not lock.held:
             return
         try:
-            sides = [side for side in os.scandir(self.trees) if side.name.endswith(".cloudist")]
-            sides.sort(key=lambda side: side.stat().st_mtime_ns, reverse=True)
-            for side in sides[self.kept_trees :]:
-                slot = Slot(self.trees, side.name[: -len(".cloudist")])
-                if slot.lock.held:
-                    slot.remove()
+            kept = 0
             mentioned = set()
-            for side in os.scandir(self.trees):
-                if side.name.endswith(".cloudist"):
-                    mentioned |= hashes_in(os.path.join(side.path, "manifest"))
+            for side in self._sides():
+                slot = Slot(self.trees, os.path.basename(side)[: -len(".cloudist")])
+                hashes = slot.hashes()
+                if slot.lock.held and (kept >= self.kept_trees or hashes is None):
+                    slot.remove()
+                    continue
+                slot.lock.release()
+                kept += 1
+                mentioned.update(hashes or ())
             self.blobs.sweep(mentioned, self.kept_bytes)
         finally:
             lock.release()
@@ -504,13 +543,37 @@ class Store:
             slot.lock.release()
             number += 1
         if known is None:
-            slot.write("manifest", manifest.data)
+            remove(os.fsencode(slot.tree))
+            if not self._recycle(slot, manifest):
+                slot.write("manifest", manifest.data)
         os.makedirs(slot.beside("incoming"), exist_ok=True)
         for name in os.listdir(slot.beside("incoming")):
             os.unlink(os.path.join(slot.beside("incoming"), name))
         os.utime(slot.side)
         tree = self._held[snapshot_id] = Tree(slot, manifest)
         return tree
+
+    def _recycle(self, slot, manifest):
+        """Turns the tree that would be pruned next into the new one: most of its files stay. Besides
+        being quick, this spares file systems that are slow to create after a mass deletion."""
+        sides = [side for side in self._sides() if os.path.exists(os.path.join(side, "manifest"))]
+        if len(sides) < self.kept_trees:
+            return False
+        for side in reversed(sides):
+            old = Slot(self.trees, os.path.basename(side)[: -len(".cloudist")])
+            try:
+                if old.lock.held and old.read("manifest") and os.path.isdir(old.tree):
+                    recycle(old, slot, manifest)
+                    return True
+            finally:
+                old.lock.release()
+        return False
+
+    def _sides(self):
+        """What lies beside the trees, the one used last first."""
+        sides = [side for side in os.scandir(self.trees) if side.name.endswith(".cloudist")]
+        sides.sort(key=lambda side: side.stat().st_mtime_ns, reverse=True)
+        return [side.path for side in sides]
 
     def _append(self, digest, size, offset, data):
         if offset == 0:
@@ -624,11 +687,3 @@ def inflate(data, limit, subject):
     if len(plain) > limit or not engine.eof:
         raise StoreError("corrupt", "failed to decompress %s: it is larger than announced, or cut off" % subject)
     return plain
-
-
-def hashes_in(path):
-    try:
-        with open(path, "rb") as file:
-            return {entry.hash for entry in Manifest(file.read()).files}
-    except (FileNotFoundError, StoreError):
-        return set()

@@ -22,7 +22,7 @@ class Reports:
     def test(self, report, index):
         """One report as JSON text."""
         if is_plain(report):
-            return '["%s",%r,%r,%r]' % (report.when, report.duration, report.start, report.stop)
+            return '["%s",%r,%r,%r]' % (report.when, *times(report))
         return self._full(report, dict(self._marks, item_index=index))
 
     def collect(self, reports):
@@ -54,8 +54,12 @@ def is_plain(report):
         and not report.user_properties
         and report.longrepr is None
         and len(report.__dict__) == PLAIN_KEYS
-        and math.isfinite(report.duration + report.start + report.stop)
+        and math.isfinite(sum(times(report)))
     )
+
+
+def times(report):
+    return report.duration, getattr(report, "start", 0.0), getattr(report, "stop", 0.0)
 
 
 def is_failed(report):

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::plan::Flags;
 
-/// Runs a pytest suite, or any command, on many machines over SSH as if they were your own.
+/// Runs a pytest suite or any command on many machines over SSH as if they were your own.
 #[derive(Debug, Parser)]
 #[command(name = "cloudist", version, after_long_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {

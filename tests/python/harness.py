@@ -238,6 +238,12 @@ class Run:
             self.machine.receive()
         return self.tests()
 
+    def finish(self, count):
+        """Waits for the tests and ends the session, so that no teardown report is missing."""
+        self.results(count)
+        self.close()
+        return self.tests()
+
     def tests(self):
         """Every finished test so far: (file, index) and what its reports said, late ones included."""
         found = {}

@@ -241,3 +241,34 @@ def test_random_trees_and_random_damage(open_store):
         assert (again, missing) == (tree, [])
         assert contents(tree) == entries
         second.close()
+
+
+def test_the_oldest_tree_is_made_into_the_new_one(open_store):
+    made = []
+    for number in range(4):
+        opened = open_store("r%d" % number)
+        entries = dict(SAMPLE, **{"0/p/a.py": b"%d" % number, "0/p/gone/%d" % number: b"x"})
+        made.append(Snapshot(entries).put(opened)[0])
+        edit(made[-1] + b"/0/p/build.so")
+        os.mkdir(made[-1] + b"/0/p/.locked")
+        os.chmod(made[-1] + b"/0/p/.locked", 0)
+        os.unlink(made[-1] + b"/0/p/pkg/deep/er/b.py")
+        os.symlink(b"/etc", made[-1] + b"/0/p/pkg/etc")
+        opened.close()
+    inode = os.stat(made[0] + b"/0/p/empty").st_ino
+    entries = dict(SAMPLE, **{"0/p/a.py": b"new", "0/p/to-a": b"a file now", "0/p/logs/full": b"", "0/p/gone": b""})
+    tree, missing = Snapshot(entries).put(open_store("last"))
+    entries.pop("0/p/logs")
+    assert contents(tree) == expected(entries) and len(missing) == 2
+    assert os.stat(tree + b"/0/p/empty").st_ino == inode
+    assert not os.path.exists(made[0]) and all(os.path.exists(path) for path in made[1:])
+
+
+def test_a_tree_that_was_being_made_into_another_is_not_used(open_store):
+    first = open_store()
+    tree, _ = Snapshot(SAMPLE).put(first)
+    first.close()
+    os.unlink(tree + b".cloudist/manifest")
+    edit(tree + b"/0/p/stray")
+    again, _ = Snapshot(SAMPLE).put(open_store("r2"))
+    assert again == tree and contents(tree) == expected(SAMPLE)

@@ -30,11 +30,3 @@ fn the_same_seed_takes_the_same_course() {
         assert_eq!(course(seed), course(seed), "seed {seed}");
     }
 }
-#[test]
-#[ignore]
-fn one() {
-    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
-    let plan = Plan::random(seed);
-    eprintln!("{:?}\n{:?}\n{:?} est {:?} tests {} imports {:?}", plan.config, plan.machines, plan.mishaps, plan.estimates, plan.suite.tests().count(), plan.suite.longest_import());
-    course(seed);
-}
