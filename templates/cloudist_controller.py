@@ -14,6 +14,8 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
+import cloudist_coverage
+
 OWN_INPUT = ("workerid", "workercount", "testrunuid", "mainargv")
 
 
@@ -93,19 +95,6 @@ def hold_xdist_back(config: pytest.Config) -> None:
     config.option.dist = "load"
 
 
-def claim_coverage(config: pytest.Config, workers: int) -> None:
-    """pytest-cov picks its way of measuring as conftests begin to load: tells it when this plugin came after that."""
-    plugin = config.pluginmanager.getplugin("_cov")
-    controller = getattr(plugin, "cov_controller", None)
-    if controller is None or hasattr(controller, "configure_node"):
-        return
-    from pytest_cov import engine
-
-    controller.cov.stop()
-    plugin.options.numprocesses = workers
-    plugin.start(engine.DistMaster)
-
-
 class Gateway:
     def __init__(self, identity: str, node: Node) -> None:
         self.id = identity
@@ -177,13 +166,14 @@ class Controller:
 
     def up(self, number: int, info: Dict[str, Any]) -> None:
         node = self._node(number)
-        node.workerinfo.update(_worker_info(info), spec=node.gateway.spec)
+        node.workerinfo.update(info, **_worker_info(info), spec=node.gateway.spec)
         self._config.hook.pytest_testnodeready(node=node)
 
     def down(self, number: int, output: Optional[Dict[str, Any]], error: Optional[str]) -> None:
         node = self._node(number)
         if output is not None:
             node.workeroutput = output  # type: ignore[attr-defined]
+            cloudist_coverage.map_paths(self._config, node.workerinfo.get("paths"), output)
         self._config.hook.pytest_testnodedown(node=node, error=error)
 
     def _node(self, number: int) -> Node:

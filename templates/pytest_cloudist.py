@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional
 import pytest
 
 import cloudist_controller
+import cloudist_coverage
 import cloudist_hello
 from cloudist_bridge import Bridge
 from cloudist_replay import Run
@@ -129,7 +130,7 @@ class Taking:
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         config.option.numprocesses = DEFAULT_WORKERS
-        cloudist_controller.claim_coverage(config, DEFAULT_WORKERS)
+        cloudist_coverage.claim(config, DEFAULT_WORKERS)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
@@ -149,7 +150,10 @@ class Taking:
     def pytest_runtestloop(self) -> Optional[bool]:
         if self.run is None:
             return None
-        self.run.run()
+        try:
+            self.run.run()
+        finally:
+            cloudist_coverage.leave_out_this_plugin(self.config)
         return True
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)

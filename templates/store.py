@@ -202,18 +202,18 @@ class Blobs:
                 self.reflinks = False
         return False
 
-    def sweep(self, mentioned, bound):
-        """Drops contents that nothing mentions once all together exceed the bound."""
-        total = 0
-        unmentioned = []
+    def total(self):
+        return sum(os.lstat(blob.path).st_size for blob in self._all())
+
+    def sweep(self, mentioned):
+        """Drops the contents that nothing mentions."""
+        for blob in self._all():
+            if os.fsdecode(blob.name) not in mentioned:
+                remove(blob.path)
+
+    def _all(self):
         for folder in os.scandir(self.root):
-            for blob in os.scandir(folder.path):
-                total += os.lstat(blob.path).st_size
-                if os.fsdecode(blob.name) not in mentioned:
-                    unmentioned.append(blob.path)
-        if total > bound:
-            for path in unmentioned:
-                remove(path)
+            yield from os.scandir(folder.path)
 
 
 class Lock:
@@ -265,12 +265,11 @@ class Slot:
         os.rename(temporary, self.beside(name))
 
     def hashes(self):
-        """The contents of its snapshot; None if there is no telling."""
+        """The contents that its snapshot needs."""
         try:
-            data = self.read("manifest")
-            return None if data is None else {entry.hash for entry in Manifest(data).files}
+            return {entry.hash for entry in Manifest(self.read("manifest") or b"").files}
         except StoreError:
-            return None
+            return set()
 
     def remove(self):
         """Takes the tree away, its record first: what an interruption leaves is never taken for whole."""
@@ -445,8 +444,12 @@ class Store:
                 tree = self._held.get(snapshot_id) or self._claim(snapshot_id, manifest)
                 if os.path.isdir(tree.slot.tree):
                     tree.inspect()
-                needed = {tree.manifest.files[index].hash: tree.manifest.files[index].size for index in tree.damaged}
-                missing = {digest: size for digest, size in needed.items() if not self.blobs.has(digest, size)}
+                needed = {
+                    tree.manifest.files[index].hash: tree.manifest.files[index].size for index in tree.damaged
+                }
+                missing = {
+                    digest: size for digest, size in needed.items() if not self.blobs.has(digest, size)
+                }
             finally:
                 listing.release()
         except OSError as error:
@@ -485,7 +488,9 @@ class Store:
             except OSError as error:
                 raise StoreError.of(error, "build the tree") from error
             if lost:
-                message = "failed to build the tree: %d contents are missing or damaged in the store, such as %s"
+                message = (
+                    "failed to build the tree: %d contents are missing or damaged in the store, such as %s"
+                )
                 raise StoreError("corrupt", message % (len(lost), min(lost)))
         seconds = round(time.monotonic() - started, 6)
         return {"id": snapshot_id, "tree": tree.slot.tree, "seconds": seconds}
@@ -510,18 +515,17 @@ class Store:
         if not lock.held:
             return
         try:
-            kept = 0
-            mentioned = set()
+            kept = []
             for side in self._sides():
                 slot = Slot(self.trees, os.path.basename(side)[: -len(".cloudist")])
-                hashes = slot.hashes()
-                if slot.lock.held and (kept >= self.kept_trees or hashes is None):
+                known = os.path.exists(slot.beside("manifest"))
+                if slot.lock.held and (len(kept) >= self.kept_trees or not known):
                     slot.remove()
-                    continue
-                slot.lock.release()
-                kept += 1
-                mentioned.update(hashes or ())
-            self.blobs.sweep(mentioned, self.kept_bytes)
+                else:
+                    slot.lock.release()
+                    kept.append(slot)
+            if self.blobs.total() > self.kept_bytes:
+                self.blobs.sweep(set().union(*(slot.hashes() for slot in kept)))
         finally:
             lock.release()
 
@@ -685,5 +689,7 @@ def inflate(data, limit, subject):
     except zlib.error as error:
         raise StoreError("corrupt", "failed to decompress %s: %s" % (subject, error)) from None
     if len(plain) > limit or not engine.eof:
-        raise StoreError("corrupt", "failed to decompress %s: it is larger than announced, or cut off" % subject)
+        raise StoreError(
+            "corrupt", "failed to decompress %s: it is larger than announced, or cut off" % subject
+        )
     return plain

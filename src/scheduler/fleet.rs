@@ -25,6 +25,8 @@ pub(super) struct PendingRecall {
     pub given: u64,
     /// Idle workers that wait for what comes back.
     pub thieves: u32,
+    /// When they stop to wait: the machine may be gone and not known to be.
+    pub patience_ends: Time,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub(super) struct Fleet {
     pub idle: BTreeSet<WorkerId>,
     pub low: BTreeSet<WorkerId>,
     victims: BTreeSet<(Due, WorkerId)>,
+    /// Recalls that idle workers wait for, by the end of their patience.
+    promises: BTreeSet<(Time, WorkerId)>,
     pub live: u32,
     pub returning: u32,
     /// Idle workers for which a recall is under way.
@@ -148,9 +152,29 @@ impl Fleet {
 
     pub fn set_recall(&mut self, worker: WorkerId, recall: Option<PendingRecall>) {
         let Some(state) = self.workers.get_mut(&worker) else { return };
-        let before = std::mem::replace(&mut state.recall, recall);
-        let thieves = |recall: Option<PendingRecall>| recall.map_or(0, |recall| recall.thieves);
-        self.promised = self.promised - thieves(before) + thieves(recall);
+        if let Some(before) = std::mem::replace(&mut state.recall, recall) {
+            self.promised -= before.thieves;
+            self.promises.remove(&(before.patience_ends, worker));
+        }
+        if let Some(recall) = recall {
+            self.promised += recall.thieves;
+            self.promises.extend((recall.thieves > 0).then_some((recall.patience_ends, worker)));
+        }
+    }
+
+    pub fn first_promise(&self) -> Option<Time> {
+        self.promises.first().map(|&(patience_ends, _)| patience_ends)
+    }
+
+    /// Idle workers stop to wait for answers that should have come by now.
+    pub fn expire_promises(&mut self, now: Time) {
+        while let Some(&(patience_ends, worker)) = self.promises.first() {
+            if patience_ends > now {
+                return;
+            }
+            let recall = self.get(worker).and_then(|state| state.recall);
+            self.set_recall(worker, recall.map(|recall| PendingRecall { thieves: 0, ..recall }));
+        }
     }
 
     /// Files a worker under what it needs and when others may take from it.

@@ -40,6 +40,8 @@ pub use time::Time;
 const HORIZON: Duration = Duration::from_millis(200);
 /// No worker has more waiting than this for the sake of the horizon alone.
 const MOST_WAITING: u32 = 512;
+/// How long idle workers wait at least for the answer to a recall before they turn to somebody else.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// The most tests in one [`Action::Run`].
 const BATCH: usize = 1000;
 
@@ -135,11 +137,12 @@ impl Scheduler {
 
     /// When [`Input::Tick`] is due, unless something else happens before.
     pub fn next_deadline(&self) -> Option<Time> {
-        if matches!(self.phase, Phase::Over(_)) || self.fleet.unserved() == 0 {
+        if matches!(self.phase, Phase::Over(_)) || self.fleet.idle.is_empty() {
             return None;
         }
-        let (due, _) = self.fleet.first_victim()?;
-        Some(Time::from_micros(u64::try_from(due.0).unwrap_or(0)))
+        let due = self.fleet.first_victim().filter(|_| self.fleet.unserved() > 0);
+        let due = due.map(|(due, _)| Time::from_micros(u64::try_from(due.0).unwrap_or(0)));
+        due.into_iter().chain(self.fleet.first_promise()).min()
     }
 
     /// How the run ended, once it has.

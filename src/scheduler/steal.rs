@@ -13,7 +13,7 @@ use super::grouping::Parting;
 use super::pool::End;
 use super::queue::{Entry, Step, Tie, Unit};
 use super::time::{Time, micros};
-use super::{Action, Phase, Scheduler};
+use super::{Action, PATIENCE, Phase, Scheduler};
 
 /// What could be taken from a worker.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +172,7 @@ impl Scheduler {
 
     /// Serves idle workers from those for whom it is due.
     pub(super) fn steal(&mut self, now: Time) {
+        self.fleet.expire_promises(now);
         let at = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         while self.fleet.unserved() > 0 {
             let Some((due, victim)) = self.fleet.first_victim() else { return };
@@ -218,7 +219,8 @@ impl Scheduler {
 
     fn send_recall(&mut self, now: Time, worker: WorkerId, count: u32, thieves: u32) {
         let given = self.fleet.live(worker).map_or(0, |state| state.queue.opened());
-        self.fleet.set_recall(worker, Some(PendingRecall { asked: now, given, thieves }));
+        let patience_ends = now + PATIENCE.max(self.round_trip.value() * 4);
+        self.fleet.set_recall(worker, Some(PendingRecall { asked: now, given, thieves, patience_ends }));
         self.actions.push_back(Action::Recall { worker, count });
         self.refile(worker);
     }

@@ -15,8 +15,13 @@ pub type Findings = BTreeMap<PathBuf, Found>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// `source` is where the content is read from: another path if a link was replaced by a copy.
-    File { source: PathBuf, stat: FileStat },
-    Symlink { target: PathBuf },
+    File {
+        source: PathBuf,
+        stat: FileStat,
+    },
+    Symlink {
+        target: PathBuf,
+    },
     Directory,
     Special,
 }
@@ -38,9 +43,8 @@ pub struct Timestamp(pub i128);
 
 impl FileStat {
     pub fn of(metadata: &Metadata) -> Self {
-        let moment = |seconds: i64, nanoseconds: i64| {
-            Timestamp(i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds))
-        };
+        let moment =
+            |seconds: i64, nanoseconds: i64| Timestamp(i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds));
         Self {
             size: metadata.len(),
             modified: moment(metadata.mtime(), metadata.mtime_nsec()),

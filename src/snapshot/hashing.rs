@@ -17,12 +17,8 @@ use super::error::SnapshotError;
 use super::found::FileStat;
 
 /// How long to wait before a file that changed while it was read is read again.
-const PATIENCE: [Duration; 4] = [
-    Duration::from_millis(1),
-    Duration::from_millis(10),
-    Duration::from_millis(50),
-    Duration::from_millis(250),
-];
+const PATIENCE: [Duration; 4] =
+    [Duration::from_millis(1), Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(250)];
 
 const BUFFER: usize = 256 << 10;
 
@@ -70,6 +66,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
+#[expect(clippy::disallowed_methods, reason = "no event tells that another program has finished writing a file")]
 fn hash_stable(path: &Path, buffer: &mut [u8]) -> Result<Option<Hashed>, SnapshotError> {
     let unreadable = |source| SnapshotError::Unreadable { path: path.into(), source };
     for pause in PATIENCE.iter().map(Some).chain([None]) {
@@ -80,7 +77,9 @@ fn hash_stable(path: &Path, buffer: &mut [u8]) -> Result<Option<Hashed>, Snapsho
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {}
             Err(error) => return Err(unreadable(error)),
         }
-        pause.copied().map(thread::sleep);
+        if let Some(pause) = pause {
+            thread::sleep(*pause);
+        }
     }
     Err(SnapshotError::Changing { path: path.into() })
 }

@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn too_many_files_are_ranked_by_their_number() {
         let excess = excess(Limits { bytes: 1 << 40, files: 2 });
-        let names: Vec<_> = excess.heaviest.iter().map(|(path, weight)| (path.to_str().unwrap(), weight.files)).collect();
+        let names: Vec<_> =
+            excess.heaviest.iter().map(|(path, weight)| (path.to_str().unwrap(), weight.files)).collect();
         assert_eq!(names, [("/p/data", 3), ("/p/src", 1), ("/p/t.py", 1)]);
     }
 }

@@ -15,9 +15,13 @@ use super::walk::look_at;
 /// What to put in a link's place.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Settled {
-    Link { target: Vec<u8> },
+    Link {
+        target: Vec<u8>,
+    },
     /// The file that the link leads to, because it lies outside the snapshot.
-    Copy { found: Found },
+    Copy {
+        found: Found,
+    },
 }
 
 /// Settles one link.
@@ -114,7 +118,9 @@ mod tests {
 
     #[test]
     fn ways_inside_a_place() {
-        for (target, stays) in [("a", true), ("../x", true), ("../../x", true), ("../../../x", false), ("a/../../../../x", false)] {
+        for (target, stays) in
+            [("a", true), ("../x", true), ("../../x", true), ("../../../x", false), ("a/../../../../x", false)]
+        {
             assert_eq!(stays_inside(b"0/p/sub/link", Path::new(target)), stays, "{target}");
         }
     }

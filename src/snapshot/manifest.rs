@@ -15,8 +15,14 @@ pub type SnapshotPath = Vec<u8>;
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    File { digest: Digest, size: u64, mode: Mode },
-    Symlink { target: Vec<u8> },
+    File {
+        digest: Digest,
+        size: u64,
+        mode: Mode,
+    },
+    Symlink {
+        target: Vec<u8>,
+    },
     /// A directory with nothing below it; all others follow from the paths.
     EmptyDirectory,
 }

@@ -67,9 +67,11 @@ impl Layout {
         if !inside && !above() {
             return None;
         }
-        let holding = self.anchors.iter().enumerate().filter_map(|(number, anchor)| {
-            Some((number, local.strip_prefix(anchor).ok()?))
-        });
+        let holding = self
+            .anchors
+            .iter()
+            .enumerate()
+            .filter_map(|(number, anchor)| Some((number, local.strip_prefix(anchor).ok()?)));
         let (number, below) = holding.min_by_key(|(_, below)| below.components().count())?;
         let mut path = number.to_string().into_bytes();
         for part in below.components() {
@@ -111,9 +113,7 @@ impl Mapping {
         let anchors = self.layout.anchors.iter().enumerate();
         let mut pairs: Vec<(String, String)> = spelled
             .filter_map(|given| Some((self.to_remote(given)?, prefix(given)?)))
-            .chain(anchors.filter_map(|(number, anchor)| {
-                Some((format!("{}/{number}", self.tree), prefix(anchor)?))
-            }))
+            .chain(anchors.filter_map(|(number, anchor)| Some((format!("{}/{number}", self.tree), prefix(anchor)?))))
             .collect();
         pairs.sort_by(|(left, _), (right, _)| right.len().cmp(&left.len()).then(left.cmp(right)));
         pairs.dedup_by(|later, earlier| later.0 == earlier.0);
@@ -221,7 +221,8 @@ mod tests {
             assert_eq!(mapping.to_remote(Path::new(local)).as_deref(), Some("/r/trees/ab/0/proj/t.py"));
         }
         let pairs = mapping.to_local();
-        let expected = [("/r/trees/ab/0/proj", "/home/me/p"), ("/r/trees/ab/0", "/data"), ("/r/trees/ab/1", "/opt/lib")];
+        let expected =
+            [("/r/trees/ab/0/proj", "/home/me/p"), ("/r/trees/ab/0", "/data"), ("/r/trees/ab/1", "/opt/lib")];
         assert_eq!(pairs, expected.map(|(remote, local)| (remote.to_owned(), local.to_owned())));
     }
 }

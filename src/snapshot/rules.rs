@@ -17,7 +17,16 @@ const CACHE_TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// Repositories' own data, byte code, and caches and environments that are made anew anywhere.
 pub fn leaves_out_directory(path: &Path) -> bool {
     const NAMES: [&str; 10] = [
-        ".git", ".hg", ".svn", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox", ".nox", ".hypothesis",
+        ".git",
+        ".hg",
+        ".svn",
+        "__pycache__",
+        ".pytest_cache",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".tox",
+        ".nox",
+        ".hypothesis",
     ];
     let name = path.file_name().unwrap_or_default();
     NAMES.iter().any(|known| name == *known) || path.join("pyvenv.cfg").is_file() || is_tagged_cache(path)

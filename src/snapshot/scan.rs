@@ -63,15 +63,7 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
     let further = request.directories.iter().map(|path| resolve(path)).collect::<Result<_, _>>()?;
     let home = request.home.as_ref().map(|home| home.canonicalize().unwrap_or_else(|_| home.clone()));
     let repository = repository_of(&rootdir.real, home.as_deref());
-    let wishes = Wishes {
-        rootdir,
-        cwd,
-        sys_path,
-        further,
-        extra: extra.directories,
-        home,
-        repository,
-    };
+    let wishes = Wishes { rootdir, cwd, sys_path, further, extra: extra.directories, home, repository };
     let plan = roots::plan(&wishes);
     warnings.extend(plan.too_broad.iter().map(|path| Warning::TooBroad { path: path.clone() }));
 
@@ -92,7 +84,12 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
     findings.entry(wishes.cwd.real.clone()).or_insert(Found::Directory);
     links::settle_all(&mut findings, &plan.layout, &mut warnings)?;
 
-    let tops: Vec<&Path> = plan.roots.iter().map(|root| root.path.as_path()).chain(wishes.extra.iter().map(|path| path.as_path())).collect();
+    let tops: Vec<&Path> = plan
+        .roots
+        .iter()
+        .map(|root| root.path.as_path())
+        .chain(wishes.extra.iter().map(|path| path.as_path()))
+        .collect();
     check_limits(request.limits, &tops, &findings)?;
     let contents = read_contents(request, &wishes.rootdir.real, &findings, started, &mut warnings)?;
 

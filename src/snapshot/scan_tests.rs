@@ -94,12 +94,28 @@ fn content(snapshot: &Snapshot, path: &str) -> Vec<u8> {
 #[test]
 fn a_project_without_a_repository() {
     let disk = Disk::new();
-    disk.files(&["t.py", ".hidden", "pkg/m.py", "pkg/ignored.log", "deep/a/b/c.txt", "with space\nand newline", "\u{fc}.py"]);
+    disk.files(&[
+        "t.py",
+        ".hidden",
+        "pkg/m.py",
+        "pkg/ignored.log",
+        "deep/a/b/c.txt",
+        "with space\nand newline",
+        "\u{fc}.py",
+    ]);
     disk.write(OsStr::from_bytes(b"\xff\xfe"), "").write(".gitignore", "*.log\n").write("empty", "");
     fs::create_dir(disk.project().join("hollow")).unwrap();
     let expected = [
-        "0/proj/.gitignore", "0/proj/.hidden", "0/proj/deep/a/b/c.txt", "0/proj/empty", "0/proj/hollow", "0/proj/pkg/m.py",
-        "0/proj/t.py", r"0/proj/with space\nand newline", r"0/proj/\xc3\xbc.py", r"0/proj/\xff\xfe",
+        "0/proj/.gitignore",
+        "0/proj/.hidden",
+        "0/proj/deep/a/b/c.txt",
+        "0/proj/empty",
+        "0/proj/hollow",
+        "0/proj/pkg/m.py",
+        "0/proj/t.py",
+        r"0/proj/with space\nand newline",
+        r"0/proj/\xc3\xbc.py",
+        r"0/proj/\xff\xfe",
     ];
     assert_eq!(disk.paths(), expected);
 }
@@ -108,8 +124,21 @@ fn a_project_without_a_repository() {
 fn caches_environments_and_repositories_are_left_out() {
     let disk = Disk::new();
     disk.files(&[
-        "t.py", ".git/config", ".hg/x", ".svn/x", "a/__pycache__/t.pyc", "old.pyc", ".tox/x", ".nox/x", ".hypothesis/x",
-        ".pytest_cache/x", "env/pyvenv.cfg", "env/bin/python", "target/debug", "fake/CACHEDIR.TAG", "sub/.git",
+        "t.py",
+        ".git/config",
+        ".hg/x",
+        ".svn/x",
+        "a/__pycache__/t.pyc",
+        "old.pyc",
+        ".tox/x",
+        ".nox/x",
+        ".hypothesis/x",
+        ".pytest_cache/x",
+        "env/pyvenv.cfg",
+        "env/bin/python",
+        "target/debug",
+        "fake/CACHEDIR.TAG",
+        "sub/.git",
         "node_modules/kept.js",
     ]);
     disk.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n# more\n");
@@ -122,14 +151,33 @@ fn caches_environments_and_repositories_are_left_out() {
 #[test]
 fn gits_rules_hold() {
     let disk = Disk::new();
-    disk.files(&["a.log", "b.log", "build/x", "sub/build/y", "sub/c.tmp", "secret", "private/k", "t.py", ".ignore", "generated.py"]);
+    disk.files(&[
+        "a.log",
+        "b.log",
+        "build/x",
+        "sub/build/y",
+        "sub/c.tmp",
+        "secret",
+        "private/k",
+        "t.py",
+        ".ignore",
+        "generated.py",
+    ]);
     disk.write(".git/info/exclude", "secret\n").write(".gitignore", "*.log\n!b.log\n/build\ngenerated.py\n");
-    disk.write("sub/.gitignore", "*.tmp\n").write(".cloudistignore", "private/\n!generated.py\n").write(".ignore", "t.py\n");
+    disk.write("sub/.gitignore", "*.tmp\n")
+        .write(".cloudistignore", "private/\n!generated.py\n")
+        .write(".ignore", "t.py\n");
     assert_eq!(
         disk.paths(),
         [
-            "0/proj/.cloudistignore", "0/proj/.gitignore", "0/proj/.ignore", "0/proj/b.log", "0/proj/generated.py",
-            "0/proj/sub/.gitignore", "0/proj/sub/build/y", "0/proj/t.py",
+            "0/proj/.cloudistignore",
+            "0/proj/.gitignore",
+            "0/proj/.ignore",
+            "0/proj/b.log",
+            "0/proj/generated.py",
+            "0/proj/sub/.gitignore",
+            "0/proj/sub/build/y",
+            "0/proj/t.py",
         ]
     );
 }
@@ -189,7 +237,10 @@ fn directories_of_imports_and_of_tests_come_along() {
     }
     assert_eq!(paths(&snapshot).len(), 5);
     assert_eq!(snapshot.warnings, [Warning::TooBroad { path: home.clone() }]);
-    let apart = |path: &Path| remote(path.join("home/proj")).replace("home/proj", "") == remote(path.join("opt/tests")).replace("opt/tests", "");
+    let apart = |path: &Path| {
+        remote(path.join("home/proj")).replace("home/proj", "")
+            == remote(path.join("opt/tests")).replace("opt/tests", "")
+    };
     assert!(apart(&disk.base()), "near directories keep their relative position");
 }
 
@@ -235,26 +286,35 @@ fn links_lead_where_they_led() {
     let disk = Disk::new();
     disk.files(&["a.py", "sub/b.py", "../lib/c.py", "../../out/file.txt", "../../out/dir/x"]);
     let (project, base) = (disk.project(), disk.base());
-    disk.link("relative", "sub/b.py").link("sub/up", "../a.py").link("dangling", "nowhere").link("absent", "/no/such/file");
+    disk.link("relative", "sub/b.py")
+        .link("sub/up", "../a.py")
+        .link("dangling", "nowhere")
+        .link("absent", "/no/such/file");
     disk.link("absolute", project.join("sub/b.py")).link("directory", project.join("sub")).link("lib", "../lib");
-    disk.link("to-file", base.join("out/file.txt")).link("near-file", "../../out/file.txt").link("to-dir", base.join("out/dir"));
+    disk.link("to-file", base.join("out/file.txt"))
+        .link("near-file", "../../out/file.txt")
+        .link("to-dir", base.join("out/dir"));
     disk.link("self", ".");
     let mut request = disk.request();
     request.sys_path = vec![disk.base().join("home/lib")];
     let snapshot = take(&request).unwrap();
     let outside = base.join("out/dir");
     let expected = [
-        ("absent", "/no/such/file"), ("absolute", "sub/b.py"), ("dangling", "nowhere"), ("directory", "sub"), ("lib", "../lib"),
-        ("relative", "sub/b.py"), ("self", "."), ("sub/up", "../a.py"), ("to-dir", outside.to_str().unwrap()),
+        ("absent", "/no/such/file"),
+        ("absolute", "sub/b.py"),
+        ("dangling", "nowhere"),
+        ("directory", "sub"),
+        ("lib", "../lib"),
+        ("relative", "sub/b.py"),
+        ("self", "."),
+        ("sub/up", "../a.py"),
+        ("to-dir", outside.to_str().unwrap()),
     ];
     let expected = expected.map(|(link, target)| (format!("0/proj/{link}"), target.to_owned()));
     assert_eq!(links(&snapshot), BTreeMap::from(expected));
     assert_eq!(content(&snapshot, "0/proj/to-file"), b"../../out/file.txt");
     assert_eq!(content(&snapshot, "0/proj/near-file"), b"../../out/file.txt");
-    assert_eq!(
-        snapshot.warnings,
-        [Warning::LeavesSnapshot { link: project.join("to-dir"), target: outside.clone() }]
-    );
+    assert_eq!(snapshot.warnings, [Warning::LeavesSnapshot { link: project.join("to-dir"), target: outside.clone() }]);
 }
 
 #[test]
@@ -279,7 +339,17 @@ fn with_files(disk: &Disk, globs: &[&str]) -> Result<Vec<String>, SnapshotError>
 #[test]
 fn extra_files_override_ignore_rules() {
     let disk = Disk::new();
-    disk.files(&["t.py", "d/a.bin", "d/b.txt", "d/e/c.bin", "d/__pycache__/x.pyc", ".git/HEAD", "venv/pyvenv.cfg", "venv/v.bin", "odd[1].bin"]);
+    disk.files(&[
+        "t.py",
+        "d/a.bin",
+        "d/b.txt",
+        "d/e/c.bin",
+        "d/__pycache__/x.pyc",
+        ".git/HEAD",
+        "venv/pyvenv.cfg",
+        "venv/v.bin",
+        "odd[1].bin",
+    ]);
     disk.write(".gitignore", "*.bin\nd/\n");
     let base = ["0/proj/.gitignore", "0/proj/t.py"];
     let extra = |globs: &[&str]| {
@@ -350,7 +420,7 @@ fn what_can_not_be_read_is_named_unless_it_is_ignored() {
             "file" => disk.project().join("locked/x"),
             _ => disk.project().join("locked"),
         };
-        fs::set_permissions(&locked, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).unwrap();
         let error = take(&disk.request()).unwrap_err();
         assert!(matches!(&error, SnapshotError::Unreadable { path, .. } if *path == locked), "{error}");
         assert!(error.help().contains(".cloudistignore"));
@@ -408,11 +478,8 @@ fn a_cache_that_can_not_be_written_is_a_warning() {
     let disk = Disk::new();
     disk.files(&["cache"]);
     // Something has to have settled for the cache to be written, so a file from the system serves.
-    let request = Request {
-        cache_dir: Some(disk.project().join("cache")),
-        files: vec!["/etc/passwd".into()],
-        ..disk.request()
-    };
+    let request =
+        Request { cache_dir: Some(disk.project().join("cache")), files: vec!["/etc/passwd".into()], ..disk.request() };
     let warnings = take(&request).unwrap().warnings;
     assert!(matches!(warnings[..], [Warning::CacheUnwritable { .. }]), "{warnings:?}");
 }

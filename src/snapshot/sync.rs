@@ -4,8 +4,8 @@
 //! whose bytes don't have the hash that the manifest promised.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 

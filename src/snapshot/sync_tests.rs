@@ -74,7 +74,8 @@ fn every_content_arrives_in_order_and_whole() {
         shapes.push((piece.size, piece.compressed));
     }
     assert_eq!(pieces.remaining(), 0);
-    let expected: Vec<_> = [text.as_slice(), &noise, b"", b"small"].map(|content| (Digest::of(content), content.to_vec())).into();
+    let expected: Vec<_> =
+        [text.as_slice(), &noise, b"", b"small"].map(|content| (Digest::of(content), content.to_vec())).into();
     assert!(arrived == expected);
     let (text, noise) = (text.len() as u64, noise.len() as u64);
     assert_eq!(shapes, [(text, true), (text, true), (noise, false), (noise, false), (0, false), (5, false)]);

@@ -117,8 +117,8 @@ class Machine:
             if frame["t"] in ("error", "failed") and kind not in ("error", "failed"):
                 raise AssertionError("the runner said %s" % frame)
 
-    def all(self, kind, **wanted):
-        return [f for f in self.frames if f["t"] == kind and all(f.get(k) == v for k, v in wanted.items())]
+    def all(self, t, **wanted):
+        return [f for f in self.frames if f["t"] == t and all(f.get(k) == v for k, v in wanted.items())]
 
     def hang_up(self):
         self.process.stdin.close()

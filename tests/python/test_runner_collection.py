@@ -249,7 +249,7 @@ def test_collection_hooks_fire(project, start):
         "def pytest_collection_finish(session): seen.append('finish %d' % len(session.items))\n"
         "def pytest_collection_modifyitems(items): seen.append('modify %d' % len(items))\n",
     )
-    project.write("test_a.py", "def test_a(pytestconfig):\n    import conftest\n    assert conftest.seen == []\n")
+    project.write("test_a.py", "def test_a(pytestconfig):\n    import conftest\n    print('; '.join(conftest.seen))\n    assert 0\n")
     project.write("test_b.py", "def test_b(): pass\n")
     run = start()
     run.file(0, "test_a.py", execute=False)

@@ -49,8 +49,7 @@ def test_one_session_may_hold_several_snapshots(open_store):
     assert len(set(trees)) == 3
 
 
-RUN = textwrap.dedent(
-    """
+RUN = textwrap.dedent("""
     import os, random, sys
     sys.path.insert(0, sys.argv[1])
     from conftest import Snapshot, store
@@ -68,8 +67,7 @@ RUN = textwrap.dedent(
                     file.write(b"damage")
         opened.close()
     print("whole")
-    """
-)
+    """)
 
 
 @pytest.mark.parametrize("processes", [5])

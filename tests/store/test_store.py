@@ -73,7 +73,13 @@ def test_manifests_that_lead_astray_are_refused(open_store, base, record):
 
 def test_other_versions_and_other_manifests_are_refused(open_store):
     opened = open_store()
-    for data in (b"cloudist-manifest 2\n", b"", b"junk", zlib.compress(b"junk"), zlib.compress(store.HEADER)[:-3]):
+    for data in (
+        b"cloudist-manifest 2\n",
+        b"",
+        b"junk",
+        zlib.compress(b"junk"),
+        zlib.compress(store.HEADER)[:-3],
+    ):
         assert refused(opened.begin, hashlib.sha256(data).hexdigest(), data).kind == "corrupt"
     snapshot = Snapshot({"a": b"1"})
     assert "not the one" in refused(opened.begin, Snapshot({}).id, snapshot.manifest).message
@@ -81,7 +87,9 @@ def test_other_versions_and_other_manifests_are_refused(open_store):
 
 
 def header(data, **changes):
-    return dict({"hash": hashlib.sha256(data).hexdigest(), "size": len(data), "offset": 0, "z": False}, **changes)
+    return dict(
+        {"hash": hashlib.sha256(data).hexdigest(), "size": len(data), "offset": 0, "z": False}, **changes
+    )
 
 
 def test_pieces_that_do_not_fit_are_refused_and_can_be_sent_anew(open_store, base):
@@ -184,7 +192,13 @@ def test_a_disk_that_fills_up_while_building(small_disk, open_store):
 def test_kinds_of_errors():
     kind = lambda number: store.StoreError.of(OSError(number, "words", "/p"), "do it").kind  # noqa: E731
     numbers = [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO]
-    assert [kind(number) for number in numbers] == ["disk-full", "disk-full", "permission", "permission", "io"]
+    assert [kind(number) for number in numbers] == [
+        "disk-full",
+        "disk-full",
+        "permission",
+        "permission",
+        "io",
+    ]
     message = store.StoreError.of(OSError(errno.EIO, "words", "/p"), "do it").message
     assert message == "failed to do it: words: /p"
 

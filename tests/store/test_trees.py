@@ -222,7 +222,10 @@ def test_random_trees_and_random_damage(open_store):
         random_source = random.Random(seed)
         entries = {}
         for _ in range(random_source.randrange(30)):
-            parts = [bytes(random_source.choices(b"ab.-\xc3\n", k=3)) + b"_" for _ in range(random_source.randint(1, 4))]
+            parts = [
+                bytes(random_source.choices(b"ab.-\xc3\n", k=3)) + b"_"
+                for _ in range(random_source.randint(1, 4))
+            ]
             content = bytes(random_source.choices(b"xyz", k=random_source.randrange(50)))
             kinds = [content, ("x", content), ("link", b"../" + content + b"t"), None]
             entries[b"/".join(parts)] = random_source.choice(kinds)
@@ -256,7 +259,9 @@ def test_the_oldest_tree_is_made_into_the_new_one(open_store):
         os.symlink(b"/etc", made[-1] + b"/0/p/pkg/etc")
         opened.close()
     inode = os.stat(made[0] + b"/0/p/empty").st_ino
-    entries = dict(SAMPLE, **{"0/p/a.py": b"new", "0/p/to-a": b"a file now", "0/p/logs/full": b"", "0/p/gone": b""})
+    entries = dict(
+        SAMPLE, **{"0/p/a.py": b"new", "0/p/to-a": b"a file now", "0/p/logs/full": b"", "0/p/gone": b""}
+    )
     tree, missing = Snapshot(entries).put(open_store("last"))
     entries.pop("0/p/logs")
     assert contents(tree) == expected(entries) and len(missing) == 2

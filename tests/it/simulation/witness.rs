@@ -11,7 +11,7 @@ use cloudist::scheduler::{
 };
 
 use super::plan::Plan;
-use super::suite::Fate;
+use super::suite::{Fate, Import};
 use super::worker::{COALESCING_MICROS, State, Token, Worker};
 use super::world::World;
 
@@ -47,7 +47,8 @@ pub struct Witness {
 
 impl Witness {
     pub fn new(plan: &Plan) -> Self {
-        let orderly = plan.suite.tests().all(|test| test.fate != Fate::FellsMachine && !test.fickle);
+        let orderly = plan.suite.tests().all(|test| test.fate != Fate::FellsMachine && !test.fickle)
+            && plan.suite.files.iter().all(|file| file.outcome != Import::FellsMachine);
         let latency = plan.machines.iter().map(|machine| machine.latency).max().unwrap_or_default();
         let patience = plan.suite.longest_import() + latency * 10 + Duration::from_millis(30);
         let checked = orderly && plan.is_calm() && plan.config.chunks_per_worker.is_none();

@@ -1,6 +1,7 @@
 //! A real OpenSSH server on a loopback port, which lives as long as the value that stands for it.
 //!
-//! It runs as the user who runs the tests, lets chosen keys in, and takes any further lines for its configuration.
+//! It runs as the user who runs the tests, with a home directory of its own, so that nobody's shell set-up interferes;
+//! it lets chosen keys in, and takes any further lines for its configuration.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
@@ -38,7 +39,7 @@ pub struct SshdBuilder {
 }
 
 impl SshdBuilder {
-    /// A line of sshd_config.
+    /// A line of sshd_config. Of several `SetEnv` lines sshd obeys one: yours must name a HOME as well.
     pub fn config(mut self, line: &str) -> Self {
         self.lines.push(line.into());
         self
@@ -80,6 +81,7 @@ impl SshdBuilder {
             .map(|key| key.to_openssh().expect("a public key"))
             .collect::<Vec<_>>()
             .join("\n");
+        std::fs::create_dir(file("home")).expect("a home");
         std::fs::write(file("authorized_keys"), authorized + "\n").expect("authorized_keys");
         std::fs::write(file("sshd_config"), self.configuration(directory.path(), port)).expect("sshd_config");
 
@@ -131,7 +133,8 @@ impl SshdBuilder {
             text,
             "\nListenAddress 127.0.0.1\nPort {port}\nHostKey {directory}/host_key\nPidFile none\nUsePAM no\n\
              StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
-             AuthorizedKeysFile {directory}/authorized_keys\nLogLevel VERBOSE\nPrintMotd no\n"
+             AuthorizedKeysFile {directory}/authorized_keys\nLogLevel VERBOSE\nPrintMotd no\n\
+             SetEnv HOME={directory}/home\n"
         )
         .expect("a string");
         text
@@ -154,6 +157,11 @@ impl Sshd {
     /// The key that is let in.
     pub fn client_key(&self) -> &Arc<PrivateKey> {
         &self.client_key
+    }
+
+    /// The home directory of commands; they start in the user's usual one all the same.
+    pub fn home(&self) -> PathBuf {
+        self.directory().join("home")
     }
 
     /// A directory for whatever a test needs to write; it goes with the server.
