@@ -51,32 +51,38 @@ class Arguments:
     def __init__(self, config: pytest.Config, arguments: Sequence[str]) -> None:
         self.paths: List[str] = []
         self._selectors: Dict[str, Optional[Selectors]] = {}
+        self._shown: Dict[Tuple[str, ...], str] = {}
         whole: List[str] = []
         for number, argument in enumerate(arguments):
             path, parts = split_argument(argument)
-            target = _resolve(config, path, number) if parts else None
-            if target is None or os.path.isdir(target):
+            target, shown = _resolve(config, argument, number) if parts else ("", [])
+            if not target:
                 self._add_path(argument)
                 whole.append(argument)
             else:
                 self._add_path(path)
                 self._selectors.setdefault(target, []).append(parts)
+                self._shown[(target, *parts)] = "::".join((target, *shown))
         for number, argument in enumerate(whole):
-            target = _resolve(config, argument, number)
+            directory, _ = _resolve(config, argument, number)
             for path in self._selectors:
-                if target is not None and (path == target or path.startswith(os.path.join(target, ""))):
+                if directory and (path == directory or path.startswith(os.path.join(directory, ""))):
                     self._selectors[path] = None
 
     def select(self, path: str) -> Optional[Selectors]:
         return self._selectors.get(path)
+
+    def shown(self, path: str, parts: Sequence[str]) -> Optional[str]:
+        """How pytest names an argument that it doesn't find; None if that was no argument."""
+        return self._shown.get((path, *parts))
 
     def _add_path(self, path: str) -> None:
         if path not in self.paths:
             self.paths.append(path)
 
 
-def _resolve(config: pytest.Config, argument: str, number: int) -> Optional[str]:
-    """Where pytest would look for the argument, or None where it will complain about it by itself."""
+def _resolve(config: pytest.Config, argument: str, number: int) -> Tuple[str, List[str]]:
+    """What pytest makes of an argument: a path, empty where pytest will complain by itself, and names."""
     location = config.invocation_params.dir
     try:
         try:
@@ -84,8 +90,9 @@ def _resolve(config: pytest.Config, argument: str, number: int) -> Optional[str]
         except TypeError:
             found = resolve_collection_argument(location, argument, number, as_pypath=config.option.pyargs)
     except pytest.UsageError:
-        return None
-    return str(found[0] if isinstance(found, tuple) else found.path)
+        return "", []
+    path, parts = found if isinstance(found, tuple) else (found.path, found.parts)
+    return str(path), list(parts)
 
 
 class LocalWalk:

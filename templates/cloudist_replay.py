@@ -337,15 +337,14 @@ class Run:
 
     def _note_not_found(self, number: int, selectors: Any, errors: int) -> None:
         file = self._outbox.files[number]
-        asked = self._arguments.select(file.path) if self._arguments is not None else None
         for parts in selectors:
-            if asked is None or parts not in asked:
+            argument = self._arguments.shown(file.path, parts) if self._arguments is not None else None
+            if argument is None:
                 continue
-            argument = "::".join((file.path, *parts))
-            collectors = "[{}]".format(", ".join(file.collectors))
             if errors:
                 self._not_found.append(f"found no collectors for {argument}")
             else:
+                collectors = "[{}]".format(", ".join(file.collectors))
                 self._not_found.append(f"not found: {argument}\n(no match in any of {collectors})")
 
     def _on_collection_complete(self, frame: Frame) -> None:

@@ -36,8 +36,6 @@ def main():
     print(
         json.dumps(
             {
-                "executable": sys.executable,
-                "version": list(sys.version_info[:3]),
                 "sys_path": entries,
                 "roots": [path for path in editable_directories() if os.path.isdir(path)],
             }

@@ -49,7 +49,10 @@ class Processes:
         return self._prctl is not None
 
     def spawn(self, argv, env, cwd, streams, on_exit, socket=None):
-        """Starts a program that leads its own group; `streams` become its descriptors 0 to 2, `socket` its 3."""
+        """Starts a program that leads its own group; `streams` become its descriptors 0 to 2, `socket` its 3.
+
+        One with a socket sees by itself when the runner is gone, and has children of its own to end then.
+        """
         told, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -73,6 +76,7 @@ class Processes:
             try:
                 os.setsid()
                 self._prepare_child()
+                self._die_with_runner()
                 status = body()
             finally:
                 os._exit(status)
@@ -125,6 +129,8 @@ class Processes:
         signal.set_wakeup_fd(-1)
         for number in RESTORED:
             signal.signal(number, signal.SIG_DFL)
+
+    def _die_with_runner(self):
         if self._prctl is not None:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
@@ -136,7 +142,9 @@ class Processes:
             tell = fcntl.fcntl(tell, fcntl.F_DUPFD_CLOEXEC, 20)
             for number, descriptor in enumerate(streams):
                 os.dup2(descriptor, number)
-            if socket is not None:
+            if socket is None:
+                self._die_with_runner()
+            else:
                 os.dup2(socket, 3)
                 os.set_inheritable(3, True)
             stage = "cwd"

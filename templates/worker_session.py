@@ -342,14 +342,16 @@ class WorkerPlugin:
 
     def pytest_warning_recorded(self, warning_message, when, nodeid, location):
         if when != "config":
-            self._channel.event("warning", warning(warning_message, when, nodeid, location))
+            self._tell("warning", warning(warning_message, when, nodeid, location))
+
+    def _tell(self, kind, value):
+        self._channel.event(kind, self._paths.local_text(dump(value)))
 
     def pytest_internalerror(self, excrepr):
-        text = self._paths.local_text(str(excrepr))
         if self.up:
-            self._channel.event("internal-error", {"text": text})
+            self._tell("internal-error", {"text": str(excrepr)})
         else:
-            lines = ["INTERNALERROR> " + line for line in text.split("\n")] if self._silenced else []
+            lines = ["INTERNALERROR> " + line for line in str(excrepr).split("\n")] if self._silenced else []
             self.failure = ("internal-error", "\n".join(lines))
 
     def pytest_keyboard_interrupt(self, excinfo):
@@ -463,7 +465,7 @@ def work(number, session, basetemp, tokens, results, control):
         return 1
     if code is None:
         code = 3
-        channel.event("internal-error", {"text": plugin.failure[1]})
+        channel.event("internal-error", dump({"text": plugin.failure[1]}))
     output = dump(encode(plugin.output)).encode("ascii")
     channel.tell({"t": "down", "exitstatus": code, "stopped": plugin.stopped}, output)
     leave()

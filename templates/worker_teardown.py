@@ -4,6 +4,7 @@ Captures output, logging and warnings meanwhile, as pytest does in a teardown. N
 """
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from _pytest.logging import LogCaptureHandler, catching_logs
 from _pytest.outcomes import Exit
@@ -23,11 +24,14 @@ def tear_down_to(item, following, config):
     elif not state.stack:
         return None
     with catch_warnings_for_item(config=config, ihook=item.ihook, when="runtest", item=item):
-        call = CallInfo.from_call(lambda: captured(item, following, config), "teardown", (Exit, KeyboardInterrupt))
+        body = partial(captured, item, following, config)
+        call = CallInfo.from_call(body, "teardown", (Exit, KeyboardInterrupt))
     return item.ihook.pytest_runtest_makereport(item=item, call=call)
 
 
 def captured(item, following, config):
+    __tracebackhide__ = True
+    error = None
     capture = config.pluginmanager.get_plugin("capturemanager")
     log = config.pluginmanager.get_plugin("logging-plugin")
     with ExitStack() as stack:
@@ -37,7 +41,12 @@ def captured(item, following, config):
             stack.enter_context(capture.item_capture("teardown", item))
         if log is not None:
             stack.enter_context(logged(item, log))
-        item.session._setupstate.teardown_exact(following)
+        try:
+            item.session._setupstate.teardown_exact(following)
+        except BaseException as raised:
+            error = raised
+    if error is not None:
+        raise error
 
 
 @contextmanager

@@ -46,7 +46,8 @@ pub fn bridge() -> Result<u8, Failure> {
     let (read, write) = pipes.map_err(|error| internal("failed to take over stdin and stdout", error.into()))?;
     runtime()?.block_on(async {
         let line = Line::open(read, write)?;
-        serve(line, None).await.map(|()| 0)
+        serve(line, None).await;
+        Ok(0)
     })
 }
 
@@ -137,18 +138,25 @@ pub struct EarlyFleet {
     pub flags: crate::plan::Flags,
 }
 
+/// Whether the plugin ever spoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    Run,
+    /// pytest ended on its own: `--help`, `--collect-only`, a usage error, or there is none.
+    Nothing,
+}
+
 /// Runs what the plugin on `line` asks for, from its `hello` to the end.
-pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Result<(), Failure> {
+pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
     let hello = match line.bridge.incoming.recv().await {
         Some(Ok(FromPlugin::Hello(hello))) => hello,
         Some(Ok(_)) => return refuse(line, early, "the first message was not a hello").await,
         Some(Err(error)) => return refuse(line, early, &crate::text::chain(&error)).await,
-        // pytest ended on its own: --help, --collect-only, a usage error.
         None => {
             if let Some(early) = early {
                 early.fleet.finish().await;
             }
-            return Ok(());
+            return Served::Nothing;
         }
     };
     let (fleet, result) = run(&mut line, &hello, early).await;
@@ -157,17 +165,17 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Result<(), Fail
     }
     line.tell(&end(result)).await;
     line.hang_up().await;
-    Ok(())
+    Served::Run
 }
 
-async fn refuse(line: Line, early: Option<EarlyFleet>, detail: &str) -> Result<(), Failure> {
+async fn refuse(line: Line, early: Option<EarlyFleet>, detail: &str) -> Served {
     if let Some(early) = early {
         early.fleet.finish().await;
     }
     let error = RunError::Bridge { detail: detail.into() };
     line.tell(&end(Err(error.into()))).await;
     line.hang_up().await;
-    Ok(())
+    Served::Run
 }
 
 /// The fleet comes back whatever happens, since it has to be ended.

@@ -67,7 +67,7 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn make_environment(dir: &Path, python: &Path) -> Result<(), Failure> {
-    if has_pytest(python) {
+    if interpreter::has_pytest(python) {
         return Ok(());
     }
     let base = interpreter::find(None)?;
@@ -81,11 +81,6 @@ fn make_environment(dir: &Path, python: &Path) -> Result<(), Failure> {
         "install pytest",
         "pip needs a package index that it can reach; its own lines above say more",
     )
-}
-
-fn has_pytest(python: &Path) -> bool {
-    let import = Command::new(python).args(["-c", "import pytest"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    import.is_ok_and(|status| status.success())
 }
 
 fn step(command: &mut Command, what: &str, help: &str) -> Result<(), Failure> {

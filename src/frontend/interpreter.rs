@@ -14,7 +14,6 @@ use crate::templates;
 /// Where an interpreter finds the project's code.
 #[derive(Debug, Deserialize)]
 pub struct Interpreter {
-    pub executable: String,
     pub sys_path: Vec<String>,
     pub roots: Vec<String>,
 }
@@ -56,4 +55,10 @@ pub fn probe(path: &Path, dir: &Path) -> Result<Interpreter, Failure> {
         return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+}
+
+/// Whether the interpreter can import pytest.
+pub fn has_pytest(python: &Path) -> bool {
+    let import = Command::new(python).args(["-c", "import pytest"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    import.is_ok_and(|status| status.success())
 }

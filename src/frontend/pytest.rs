@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     args::PytestArgs,
-    bridge::{self, EarlyFleet, Line},
+    bridge::{self, EarlyFleet, Line, Served},
     config,
     failure::{Failure, exit_code},
     interpreter,
@@ -82,8 +82,12 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
     let line = Line::open(from_child, to_child)?;
     let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }));
     let (served, status) = tokio::join!(served, follow(&mut child));
-    served?;
-    Ok(code(status?))
+    let status = status?;
+    if served == Served::Nothing && !status.success() && !interpreter::has_pytest(&python) {
+        return Err(Failure::new(exit_code::ENVIRONMENT, format!("{} has no pytest", python.display()))
+            .with_help("activate the project's virtual environment, or name its interpreter with --local-python"));
+    }
+    Ok(code(status))
 }
 
 /// Waits for pytest's end and passes signals on to it.

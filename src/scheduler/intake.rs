@@ -99,9 +99,9 @@ impl Scheduler {
 
     pub(super) fn returned(&mut self, now: Time, worker: WorkerId, tests: &[TestId], files: &[FileId]) -> Verdict {
         let Some(state) = self.fleet.live(worker) else { return Verdict::Stale };
-        let asked_for_others = state.recall.is_some_and(|recall| recall.thieves > 0);
-        let given_meanwhile = state.recall.is_some_and(|recall| recall.given < state.queue.opened());
-        if let Some(recall) = state.recall {
+        let asked = state.recall;
+        let given_since = asked.is_some_and(|recall| recall.given < state.queue.opened());
+        if let Some(recall) = asked {
             self.round_trip.add(now.since(recall.asked));
             self.fleet.set_recall(worker, None);
         }
@@ -138,8 +138,8 @@ impl Scheduler {
             }
         }
         if let Some(state) = self.fleet.live_mut(worker) {
-            state.barren = !useful && !given_meanwhile;
-            state.offering = useful && asked_for_others;
+            state.barren = asked.is_some() && !useful && !given_since;
+            state.offering = useful && asked.is_some_and(|recall| recall.thieves > 0);
         }
         self.touched.insert(worker);
         Verdict::Accepted

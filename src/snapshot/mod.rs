@@ -17,6 +17,7 @@ mod rules;
 mod scan;
 mod stat_cache;
 mod sync;
+mod tracked;
 mod walk;
 
 pub use digest::{Digest, MalformedDigest};

@@ -17,6 +17,7 @@ use super::manifest::{Manifest, Node};
 use super::mapping::Layout;
 use super::roots::{self, Place, Wishes};
 use super::stat_cache::{self, StatCache};
+use super::tracked;
 use super::walk::{Bounds, Ignoring, walk};
 
 /// What to take a snapshot of. All paths are absolute.
@@ -69,11 +70,15 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
 
     let mut findings = Findings::new();
     for root in &plan.roots {
-        let ignoring = match repository_of(&root.path, wishes.home.as_deref()) {
+        let repository = repository_of(&root.path, wishes.home.as_deref());
+        let ignoring = match repository {
             Some(_) => Ignoring::InRepository,
             None => Ignoring::Own,
         };
         findings.extend(walk(&root.path, ignoring, bounds)?);
+        if let Some(repository) = repository {
+            tracked::add(&mut findings, &root.path, &repository)?;
+        }
         for member in &root.members {
             if !holds_files(&findings, member) {
                 findings.extend(walk(member, Ignoring::Own, bounds)?);

@@ -183,6 +183,36 @@ fn gits_rules_hold() {
 }
 
 #[test]
+fn what_git_tracks_is_not_ignored() {
+    let disk = Disk::new();
+    disk.files(&[
+        "t.py",
+        "data/kept.bin",
+        "data/other.bin",
+        "data/secret.bin",
+        "old/gone.bin",
+        "env/pyvenv.cfg",
+        "env/e.bin",
+    ]);
+    disk.write(".gitignore", "*.bin\n/data\n").write("data/.cloudistignore", "secret.bin\n");
+    disk.link("linked", "data");
+    let git = |arguments: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "init.defaultBranch=main"]).args(arguments).current_dir(disk.project());
+        assert!(git.output().unwrap().status.success(), "{arguments:?}");
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-f", "data/kept.bin", "data/secret.bin", "old/gone.bin", "env/e.bin", "t.py"]);
+    fs::remove_file(disk.project().join("old/gone.bin")).unwrap();
+    let expected = ["0/proj/.gitignore", "0/proj/data/kept.bin", "0/proj/linked", "0/proj/old", "0/proj/t.py"];
+    assert_eq!(disk.paths(), expected);
+    git(&["update-index", "--index-version", "4"]);
+    assert_eq!(disk.paths(), expected);
+    let sub = Request { rootdir: disk.project().join("data"), cwd: disk.project().join("data"), ..disk.request() };
+    assert_eq!(paths(&take(&sub).unwrap()), ["0/data/kept.bin"]);
+}
+
+#[test]
 fn rules_above_the_project_hold_in_a_repository_alone() {
     let disk = Disk::new();
     disk.files(&["t.py", "sub/x.log"]).write("../.gitignore", "*\n");

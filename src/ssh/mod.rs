@@ -14,6 +14,7 @@ mod host_key;
 mod identity;
 mod known_hosts;
 mod output;
+mod read_ahead;
 
 mod retry;
 mod session;
@@ -29,6 +30,7 @@ pub use host_key::HostKey;
 pub use identity::{AgentKeys, Identity, KeyOffer};
 pub use known_hosts::{KnownHosts, Verdict};
 pub use output::ChildOutput;
+pub use read_ahead::ReadAhead;
 pub use retry::{Retry, connect_with_retry};
 pub use russh::Sig as Signal;
 pub use russh::keys::{Algorithm, PrivateKey, PublicKey};

@@ -21,7 +21,8 @@ use super::child::{self, Child};
 use super::error::refusal;
 use super::host_key::Expectation;
 use super::{
-    Backlog, ChildError, ConnectError, ConnectFailure, Disconnection, Endpoint, HostKeyError, Severed, Stage, Throttled,
+    Backlog, ChildError, ConnectError, ConnectFailure, Disconnection, Endpoint, HostKeyError, ReadAhead, Severed, Stage,
+    Throttled,
     preferred_for_host_keys,
 };
 
@@ -76,7 +77,8 @@ impl Session {
         let (ended, reason) = watch::channel(None);
         let end = End { reason, cut: CancellationToken::new(), leaving: CancellationToken::new() };
         let cut_on_failure = end.cut.clone().drop_guard();
-        let stream = Severed::new(Throttled::new(carrier, Arc::clone(&backlog)), end.cut.clone());
+        let stream = Throttled::new(ReadAhead::new(carrier), Arc::clone(&backlog));
+        let stream = Severed::new(stream, end.cut.clone());
         let client = Client { expectation, ended };
 
         let mut handle = within(Stage::KeyExchange, endpoint.connect_timeout, async {

@@ -62,7 +62,7 @@ class Project:
     def fingerprint(self) -> str:
         """Changes with all that the source and the environment are made of."""
         described = asdict(self)
-        for name in ("args", "env", "explained", "brings"):
+        for name in ("args", "explained", "brings"):
             del described[name]
         content = json.dumps(described, sort_keys=True) + CONSTRAINTS.read_text() + sys.version
         return hashlib.sha256(content.encode()).hexdigest()
@@ -107,18 +107,15 @@ class Project:
         environment = self.home / "venv"
         _run([sys.executable, "-m", "venv", "--without-pip", str(environment)])
         target = f"{self.source}{f'[{self.extras}]' if self.extras else ''}"
-        _run(
-            [*PIP, "--python", str(self.python), "install", "-q", "-c", str(CONSTRAINTS), "pytest"]
-            + self.requirements
-            + [*INSTALLS[self.install], target]
-        )
+        wanted = ["pytest", *self.requirements, *INSTALLS[self.install], target]
+        _run([*PIP, "--python", str(self.python), "install", "-q", "-c", str(CONSTRAINTS), *wanted], own=self.env)
 
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
-def _run(command: list[str]) -> None:
-    environment = {**os.environ, "PIP_CONSTRAINT": str(CONSTRAINTS)}
+def _run(command: list[str], own: dict[str, str] | None = None) -> None:
+    environment = {**os.environ, **(own or {})}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise PreparationError(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")

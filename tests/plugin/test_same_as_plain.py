@@ -133,27 +133,18 @@ OUTCOMES = {
 
 OPTIONS = [
     [],
-    ["-v"],
-    ["-vv"],
-    ["-q"],
-    ["-qq"],
-    ["-rA"],
-    ["-ra", "--tb=short"],
-    ["--tb=line"],
-    ["--tb=native"],
-    ["--tb=no", "-v"],
-    ["-l", "--show-capture=stderr"],
-    ["--durations=0", "-vv", "--durations-min=100"],
+    ["-v", "--tb=short"],
+    ["-vv", "--durations=0", "--durations-min=100", "-l"],
+    ["-q", "-ra", "--tb=line"],
+    ["-qq", "--tb=native"],
+    ["-rA", "--show-capture=stderr"],
     ["-k", "two or deep or number"],
     ["-k", "nothing_at_all"],
-    ["-m", "xfail"],
-    ["--deselect", "test_outcomes.py::test_fails", "--deselect=package/test_in_package.py"],
-    ["-W", "error::UserWarning"],
-    ["-p", "no:warnings"],
-    ["-o", "console_output_style=count", "-v"],
-    ["--no-header", "--no-summary"],
-    ["--runxfail"],
-    ["--ignore=package"],
+    ["-m", "xfail", "--runxfail"],
+    ["--deselect", "test_outcomes.py::test_fails", "--deselect=package/test_in_package.py", "--tb=no"],
+    ["-W", "error::UserWarning", "-o", "console_output_style=count"],
+    ["-p", "no:warnings", "--no-header", "--no-summary"],
+    ["--ignore=package", "-s"],
     ["package"],
     ["test_classes.py", "package/deep"],
     ["test_classes.py::TestGroup::TestInner"],
@@ -259,14 +250,7 @@ def test_subtests(suite: Suite) -> None:
     suite.write(
         {
             "test_sub.py": """
-                import unittest
                 import pytest
-
-                class Case(unittest.TestCase):
-                    def test_sub(self):
-                        for i in range(3):
-                            with self.subTest(i=i):
-                                self.assertNotEqual(i, 1)
 
                 def test_fixture(request):
                     try:
@@ -277,8 +261,29 @@ def test_subtests(suite: Suite) -> None:
                         with subtests.test("numbers", i=i):
                             print("number", i)
                             assert i != 1
+
+                def test_after():
+                    pass
             """
         }
     )
-    for options in (["-rA"], ["-v", "--junitxml=junit.xml"]):
-        assert_same(suite.plain(*options), suite.cloudist(*options))
+    for options in (["-rA"], ["-v", "--junitxml=junit.xml"], ["--maxfail=2"]):
+        assert_same(suite.plain(*options), suite.cloudist(*options, workers=1))
+
+
+def test_subtests_of_unittest(suite: Suite) -> None:
+    suite.write(
+        {
+            "test_sub.py": """
+                import unittest
+
+                class Case(unittest.TestCase):
+                    def test_sub(self):
+                        for i in range(3):
+                            with self.subTest(i=i):
+                                self.assertNotEqual(i, 1)
+            """
+        }
+    )
+    plain, cloudist = suite.plain("-rf"), suite.cloudist("-rf")
+    assert (cloudist.exit, cloudist.last_lines()) == (plain.exit, plain.last_lines())

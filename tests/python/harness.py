@@ -107,14 +107,14 @@ class Machine:
                     return frame
             self._fill(max(0.0, deadline - time.monotonic()))
 
-    def wait(self, kind, patience=PATIENCE, **wanted):
-        """The next frame of a kind; everything before it is kept in `frames`."""
+    def wait(self, t, patience=PATIENCE, **wanted):
+        """The next frame of a type; everything before it is kept in `frames`."""
         deadline = time.monotonic() + patience
         while True:
             frame = self.receive(max(0.0, deadline - time.monotonic()))
-            if frame["t"] == kind and all(frame.get(key) == value for key, value in wanted.items()):
+            if frame["t"] == t and all(frame.get(key) == value for key, value in wanted.items()):
                 return frame
-            if frame["t"] in ("error", "failed") and kind not in ("error", "failed"):
+            if frame["t"] in ("error", "failed") and t not in ("error", "failed"):
                 raise AssertionError("the runner said %s" % frame)
 
     def all(self, t, **wanted):
@@ -144,7 +144,7 @@ class Machine:
             digest = hashlib.sha256(data).hexdigest()
             contents[digest] = data
             records.append(b"f %d %s %s\0" % (len(data), digest.encode(), path.encode()))
-        manifest = b"cloudist-manifest 1\n" + b"".join(records) + b"\0"
+        manifest = b"cloudist-manifest 1\n" + b"".join(records)
         snapshot = hashlib.sha256(manifest).hexdigest()
         self.send({"t": "snapshot", "id": snapshot}, zlib.compress(manifest))
         for digest in self.wait("need").json():
@@ -156,10 +156,11 @@ class Machine:
 class Project:
     """A directory of tests on the machine, and what the local pytest would have said about it."""
 
-    def __init__(self, root, python, args=("-p", "no:randomly")):
+    def __init__(self, root, python):
         self.root = Path(root)
         self.python = python
-        self.args = list(args)
+        self.args = []
+        self.env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         self.files = []
         self.local = "/home/user/project"
 
@@ -177,7 +178,7 @@ class Project:
             "args": self.args,
             "rootdir": str(self.root),
             "inifile": None,
-            "env": {},
+            "env": self.env,
             "paths": [[str(self.root), self.local]],
             "mainargv": ["pytest"],
             "testrunuid": "uid-1",

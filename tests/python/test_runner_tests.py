@@ -133,6 +133,19 @@ def test_own_and_wide_teardown_fail_in_one_report(project, start):
     assert "own trouble" in test.text("teardown") and "wide trouble" in test.text("teardown")
 
 
+def test_a_late_failure_shows_the_fixture_alone(project, start):
+    project.write(
+        "conftest.py",
+        "import pytest\n@pytest.fixture(scope='session')\ndef wide():\n    yield\n    raise ValueError('late trouble')\n",
+    )
+    project.write("test_a.py", "def test_it(wide): pass\n")
+    run = start()
+    run.file(0, "test_a.py")
+    run.finish(1)
+    entries = run.by_name()["test_it"].when("teardown")["longrepr"]["reprtraceback"]["reprentries"]
+    assert [entry["data"]["reprfileloc"]["path"] for entry in entries] == ["conftest.py"]
+
+
 def test_recall_while_a_test_runs(project, start, machine):
     gate = project.root / "gate"
     project.write(
@@ -301,7 +314,8 @@ def test_environment_and_import_paths(project, start):
         "    assert sys.stdin is None or not os.read(0, 1)\n"
         "    subprocess.run([sys.executable, '-c', 'import thing'], check=True, cwd='/')\n",
     )
-    run = start(env={"GIVEN": "yes"}, sys_path=[str(project.root), str(project.root / "lib")])
+    project.env["GIVEN"] = "yes"
+    run = start(sys_path=[str(project.root), str(project.root / "lib")])
     run.file(0, "test_a.py")
     test = run.finish(1)[0, 0]
     assert test.passed, test.text()
@@ -338,7 +352,7 @@ def test_coverage_travels_inside_the_output(project, start):
     project.write("code.py", "def double(n):\n    return 2 * n\n")
     project.write("lib/__init__.py", "def double(n):\n    return 2 * n\n")
     project.write("test_a.py", "import lib\ndef test_1(): assert lib.double(1) == 2\n")
-    project.args.append("--cov=lib")
+    project.args += ["-p", "pytest_cov", "--cov=lib"]
     workerinput = {"cov_master_host": "elsewhere", "cov_master_topdir": project.local, "cov_master_rsync_roots": []}
     run = start(workerinput=workerinput)
     run.file(0, "test_a.py")
@@ -348,10 +362,10 @@ def test_coverage_travels_inside_the_output(project, start):
 
 
 def test_random_order_is_followed(project, start):
-    project.args = []
+    project.args = ["-p", "xdist", "-p", "pytest_randomly"]
     project.write("test_a.py", "import pytest\n@pytest.mark.parametrize('n', range(50))\ndef test_n(n): pass\n")
     run = start(workers=2, workerinput={"randomly_seed": 11})
     run.file(0, "test_a.py")
-    assert [name for name, _ in run.names[0]] != sorted((name for name, _ in run.names[0]), key=lambda name: int(name[17:-1]))
+    assert [name for name, _ in run.names[0]] != ["test_a.py::test_n[%d]" % n for n in range(50)]
     run.file(0, "test_a.py", worker=1, tests=[[60, "test_a.py::test_n[7]", 0]])
     assert run.results(51)[0, 60].nodeid == "test_a.py::test_n[7]"

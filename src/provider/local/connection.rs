@@ -14,7 +14,7 @@ use russh::{Channel, ChannelId, MethodKind, MethodSet, Pty, SshId};
 use tokio::net::TcpStream;
 
 use super::exec::{self, Running};
-use crate::ssh::{Backlog, Throttled, preferred_algorithms};
+use crate::ssh::{Backlog, ReadAhead, Throttled, preferred_algorithms};
 
 /// How much input of all commands of one connection may wait here.
 const BACKLOG: usize = 16 << 20;
@@ -69,7 +69,7 @@ pub(super) fn accept(machine: &Arc<Machine>, stream: TcpStream) {
             return;
         }
         let backlog = Backlog::new(BACKLOG);
-        let stream = Throttled::new(stream, Arc::clone(&backlog));
+        let stream = Throttled::new(ReadAhead::new(stream), Arc::clone(&backlog));
         let config = Arc::clone(&machine.config);
         let connection = Connection { machine, backlog, opened: HashMap::new() };
         if let Ok(session) = server::run_stream(config, stream, connection).await {

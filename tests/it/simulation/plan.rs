@@ -34,7 +34,6 @@ pub enum Estimates {
 
 #[derive(Clone, Debug)]
 pub struct Plan {
-    pub seed: u64,
     pub suite: Suite,
     pub config: Config,
     pub machines: Vec<Machine>,
@@ -64,7 +63,6 @@ impl Plan {
     pub fn calm(suite: Suite, mode: Mode, collect: Collect, workers: u32) -> Self {
         let machine = Machine { joins: Duration::ZERO, workers: 1, latency: Duration::from_millis(1) };
         Plan {
-            seed: 0,
             suite,
             config: config(mode, collect, workers),
             machines: vec![machine; workers as usize],
@@ -100,7 +98,6 @@ impl Plan {
         config.collection_errors = *dice.pick(&[CollectionErrors::Stop, CollectionErrors::Continue]);
         let mishaps = Self::mishaps(&mut dice, &machines, workers);
         Plan {
-            seed,
             suite,
             config,
             machines,

@@ -67,10 +67,6 @@ impl Suite {
         &self.file(test.file).tests[test.index as usize]
     }
 
-    pub fn set_fate(&mut self, file: usize, index: usize, fate: Fate) {
-        self.files[file].tests[index].fate = fate;
-    }
-
     pub fn longest_import(&self) -> Duration {
         self.files.iter().map(|file| file.import).max().unwrap_or_default()
     }

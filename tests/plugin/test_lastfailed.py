@@ -1,0 +1,88 @@
+"""pytest's cache: what is written is what plain pytest writes, and --lf and --ff act on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from suites import Outcome, Suite
+
+FILES = {
+    "test_a.py": """
+        import pytest
+
+        @pytest.mark.parametrize("text", ["one", "two::2", "[three]"])
+        def test_text(text):
+            assert text != "two::2"
+
+        class TestGroup:
+            def test_good(self): pass
+            def test_bad(self): assert 0
+    """,
+    "test_b.py": "def test_fine(): pass",
+    "test_c.py": "def test_broken(): assert 0",
+    "test_d.py": "def test_fine(): pass",
+}
+
+
+def cached(suite: Suite, name: str) -> object:
+    return json.loads((suite.root / ".pytest_cache" / "v" / "cache" / name).read_text())
+
+
+def forget(suite: Suite) -> None:
+    shutil.rmtree(suite.root / ".pytest_cache")
+
+
+def status(done: Outcome) -> list:
+    return [line for line in done.out.splitlines() if line.startswith("run-last-failure")]
+
+
+def ran(done: Outcome) -> list:
+    return sorted(line.split(" ")[0] for line in done.out.splitlines() if " PASSED" in line or " FAILED" in line)
+
+
+def test_the_cache_is_the_same(suite: Suite) -> None:
+    suite.write(FILES)
+    suite.plain()
+    expected = [cached(suite, name) for name in ("lastfailed", "nodeids")]
+    forget(suite)
+    suite.cloudist()
+    assert [cached(suite, name) for name in ("lastfailed", "nodeids")] == expected
+
+
+@pytest.mark.parametrize("options", [["--lf"], ["--ff"], ["--lf", "test_a.py"], ["--lf", "test_b.py"]], ids=" ".join)
+def test_after_failures(suite: Suite, options: list) -> None:
+    suite.write(FILES)
+    suite.plain()
+    plain = suite.plain("-v", "--tb=no", *options)
+    cloudist = suite.cloudist("-v", "--tb=no", *options)
+    assert status(cloudist) == status(plain)
+    assert ran(cloudist) == ran(plain)
+    assert cloudist.exit == plain.exit
+
+
+def test_without_failures(suite: Suite) -> None:
+    suite.write({"test_b.py": "def test_fine(): pass"})
+    for options in (["--lf"], ["--lf", "--lfnf=none"]):
+        plain, cloudist = suite.plain(*options), suite.cloudist(*options)
+        assert status(cloudist) == status(plain)
+        assert cloudist.exit == plain.exit
+
+
+def test_a_failure_that_is_gone(suite: Suite) -> None:
+    suite.write(FILES)
+    suite.plain()
+    suite.write({"test_a.py": "def test_new(): pass", "test_c.py": "def test_new(): pass"})
+    plain, cloudist = suite.plain("-v", "--lf"), suite.cloudist("-v", "--lf")
+    assert status(cloudist) == status(plain)
+    assert ran(cloudist) == ran(plain)
+
+
+def test_a_fixed_test_is_forgotten(suite: Suite) -> None:
+    suite.write(FILES)
+    suite.cloudist()
+    suite.write({"test_c.py": "def test_broken(): pass"})
+    suite.cloudist("--lf")
+    assert sorted(cached(suite, "lastfailed")) == ["test_a.py::TestGroup::test_bad", "test_a.py::test_text[two::2]"]
