@@ -16,15 +16,20 @@ pub const RUNNER_MODULES: &[(&str, &str)] = &[
     ("pool", include_str!("../templates/pool.py")),
     ("processes", include_str!("../templates/processes.py")),
     ("queues", include_str!("../templates/queues.py")),
+    ("services", include_str!("../templates/services.py")),
     ("store", include_str!("../templates/store.py")),
     ("worker", include_str!("../templates/worker.py")),
     ("worker_channel", include_str!("../templates/worker_channel.py")),
     ("worker_collection", include_str!("../templates/worker_collection.py")),
     ("worker_options", include_str!("../templates/worker_options.py")),
     ("worker_paths", include_str!("../templates/worker_paths.py")),
+    ("worker_process", include_str!("../templates/worker_process.py")),
     ("worker_reports", include_str!("../templates/worker_reports.py")),
     ("worker_session", include_str!("../templates/worker_session.py")),
     ("worker_teardown", include_str!("../templates/worker_teardown.py")),
+    ("worker_tests", include_str!("../templates/worker_tests.py")),
+    ("workers", include_str!("../templates/workers.py")),
+    ("zygote", include_str!("../templates/zygote.py")),
 ];
 
 /// The local pytest plugin, importable from the directory that holds it.

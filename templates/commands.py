@@ -40,8 +40,8 @@ class Command:
                 given.append(writer)
                 held.append(reader)
             argv = header.get("argv") or ["/bin/sh", "-c", header["shell"]]
-            env = dict(os.environ, **(header.get("env") or {}))
             cwd = commands.directory(header.get("cwd"))
+            env = environment(header, cwd)
             self.group = self._runner.processes.spawn(argv, env, cwd, given, self._exited)
         except BaseException:
             for descriptor in held:
@@ -51,16 +51,14 @@ class Command:
             for descriptor in given:
                 os.close(descriptor)
         if header.get("stdin"):
-            self.stdin = Outlet(self._runner.loop, held.pop(0), broken=self._refused, written=self._taken)
+            taken = self._taken if header.get("account") else None
+            self.stdin = Outlet(self._runner.loop, held.pop(0), broken=lambda: None, written=taken)
         for stream, descriptor in zip((1, 2), held):
             self._streams[descriptor] = stream
             self._runner.intake.watch(descriptor, lambda descriptor=descriptor: self._pump(descriptor))
 
     def _taken(self, size):
         self._runner.send({"t": "stdin-taken", "id": self._number, "size": size})
-
-    def _refused(self):
-        self._runner.send({"t": "stdin-closed", "id": self._number})
 
     def _pump(self, descriptor):
         data = read_some(descriptor, 1 << 16)
@@ -126,7 +124,7 @@ class Init:
             os.dup2(output, 2)
             os.dup2(report, 3, inheritable=False)
             os.closerange(4, 4096)
-            return keep(place, name, header["command"], dict(os.environ, **(header.get("env") or {})), cwd, self._log)
+            return keep(place, name, header["command"], environment(header, cwd), cwd, self._log)
 
         self._runner.processes.fork(keeper, self._done)
         os.close(output)
@@ -277,6 +275,16 @@ def prune(logs):
                 dated.append((entry.stat().st_mtime, entry.path))
     for _, path in sorted(dated, reverse=True)[KEPT_LOGS - 1 :]:
         os.unlink(path)
+
+
+def environment(header, cwd):
+    """What a command starts with: as told, and the run's interpreter found first if it was given with a directory."""
+    env = dict(os.environ, **(header.get("env") or {}))
+    python = header.get("python") or ""
+    if "/" in python:
+        directory = os.path.dirname(os.path.join(cwd, os.path.expanduser(python)))
+        env["PATH"] = os.pathsep.join(part for part in (directory, env.get("PATH")) if part)
+    return env
 
 
 class Commands:

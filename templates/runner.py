@@ -4,13 +4,16 @@ One loop reads frames, starts what they ask for and sends back what comes of it;
 When the engine's end closes, everything that was started here is killed. Knows nothing of pytest.
 """
 
+import sys
+
+sys.path[:] = [entry for entry in sys.path if entry]
+
 import fcntl
 import json
 import os
 import select
 import signal
 import struct
-import sys
 import time
 from collections import deque
 from heapq import heappop, heappush
@@ -253,14 +256,34 @@ def read_some(descriptor, size=1 << 18):
         return b""
 
 
+class Sources:
+    """Makes the modules that came with `hello` importable, each when it is first needed."""
+
+    def __init__(self, sources):
+        self._sources = sources
+
+    def find_spec(self, name, path=None, target=None):
+        package, _, module = name.rpartition(".")
+        return type(sys.__spec__)(name, self) if package == PACKAGE and module in self._sources else None
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        name = module.__name__.rpartition(".")[2]
+        exec(compile(self._sources[name], name + ".py", "exec"), module.__dict__)
+
+
 class Runner:
+    """The line to the engine, and what everything that is served here shares."""
+
     def __init__(self, source, target):
         self.loop = Loop()
         self.intake = Intake(self.loop)
         self.outlet = Outlet(self.loop, target, broken=self.loop.stop, drained=self._drained)
         self.run_id = self.base = self.tree = None
         self.sources = {}
-        self.processes = self._store = self._commands = self._pool = None
+        self._services = None
         self._source = source
         self._frames = Frames()
         self._idle = deque()
@@ -287,15 +310,6 @@ class Runner:
     def error(self, stage, kind, message, **subject):
         self.send(dict(subject, t="error", stage=stage, kind=kind, message=message))
 
-    def module(self, name):
-        """One of the modules that came with `hello`."""
-        full = "%s.%s" % (PACKAGE, name)
-        if full not in sys.modules:
-            module = sys.modules[full] = type(sys)(full)
-            module.__package__ = PACKAGE
-            exec(compile(self.sources[name], name + ".py", "exec"), module.__dict__)
-        return sys.modules[full]
-
     def _read(self):
         data = read_some(self._source, 4 << 20)
         if data is None:
@@ -304,119 +318,33 @@ class Runner:
             return self.loop.stop()
         try:
             for header, blob in self._frames.feed(data):
-                self._handle(header, blob)
+                if self._services is not None:
+                    self._services.serve(header, blob)
+                elif header.get("t") == "hello":
+                    self._greet(header, blob)
+                else:
+                    raise ProtocolError("%r came before hello" % header.get("t"))
         except (ProtocolError, ValueError) as error:
             self.error("protocol", "malformed", str(error))
             self.loop.stop()
 
-    def _handle(self, header, blob):
-        kind = header.get("t")
-        stage = STAGES.get(kind, "protocol")
-        handler = getattr(self, "_on_" + str(kind).replace("-", "_"), None)
-        if handler is None:
-            raise ProtocolError("unknown message %r" % kind)
-        if self.run_id is None and kind != "hello":
-            raise ProtocolError("%r came before hello" % kind)
-        try:
-            handler(header, blob)
-        except Exception as error:
-            subject = {"id": header["id"]} if "id" in header else {}
-            word = getattr(error, "kind", None)
-            if word is None and isinstance(error, OSError):
-                word = KINDS.get(type(error), "io")
-            if word is None:
-                sys.excepthook(*sys.exc_info())
-                word = "internal"
-            self.error(stage, word, "%s" % error or type(error).__name__, **subject)
-
-    def _on_hello(self, header, blob):
+    def _greet(self, header, blob):
         if header["protocol"] != PROTOCOL:
             raise ProtocolError("the engine speaks protocol %s, this runner %d" % (header["protocol"], PROTOCOL))
         self.run_id = header["run"]
         self.base = os.path.abspath(os.path.expanduser(header["base"]))
         self.sources = json.loads(blob.decode("utf-8"))
-        os.makedirs(self.base, mode=0o700, exist_ok=True)
-        self.send(
-            {
-                "t": "ready",
-                "protocol": PROTOCOL,
-                "pid": os.getpid(),
-                "python": list(sys.version_info[:3]),
-                "executable": sys.executable,
-                "platform": sys.platform,
-                "cpus": processors(),
-                "memory": memory(),
-                "home": os.path.expanduser("~"),
-                "base": self.base,
-            }
-        )
-        self.processes = self.module("processes").Processes(self.loop)
-        self._commands = self.module("commands").Commands(self)
+        sys.meta_path.insert(0, Sources(self.sources))
+        try:
+            os.makedirs(self.base, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise ProtocolError("failed to make %s: %s" % (self.base, error.strerror)) from error
+        from _cloudist.services import Services, description
 
-    @property
-    def store(self):
-        if self._store is None:
-            self._store = self.module("store").Store(self.base, self.run_id)
-        return self._store
+        self.send(dict(description(), t="ready", protocol=PROTOCOL, base=self.base))
+        self._services = Services(self)
 
-    @property
-    def pool(self):
-        if self._pool is None:
-            self._pool = self.module("pool").Pool(self)
-        return self._pool
-
-    def _on_snapshot(self, header, blob):
-        import zlib
-
-        reply, missing = self.store.begin(header["id"], zlib.decompress(blob))
-        self.tree = reply["tree"]
-        self.send(dict(reply, t="need"), json.dumps(missing).encode("ascii"))
-
-    def _on_blob(self, header, blob):
-        self.store.blob(header, blob)
-
-    def _on_build(self, header, blob):
-        reply = self.store.build(header["id"])
-        self.tree = reply["tree"]
-        self.send(dict(reply, t="built"))
-
-    def _on_init(self, header, blob):
-        self._commands.init(header)
-
-    def _on_exec(self, header, blob):
-        self._commands.execute(header)
-
-    def _on_stdin(self, header, blob):
-        self._commands.stdin(header, blob)
-
-    def _on_signal(self, header, blob):
-        self._commands.signal(header)
-
-    def _on_fetch(self, header, blob):
-        self._commands.fetch(header)
-
-    def _on_prepare(self, header, blob):
-        self.pool.prepare(header)
-
-    def _on_start(self, header, blob):
-        self.pool.start(header)
-
-    def _on_spawn(self, header, blob):
-        self.pool.spawn(header["worker"])
-
-    def _on_run(self, header, blob):
-        self.pool.run(header)
-
-    def _on_recall(self, header, blob):
-        self.pool.recall(header["worker"], header["count"])
-
-    def _on_close(self, header, blob):
-        self.pool.close(header["worker"])
-
-    def _on_abort(self, header, blob):
-        self.pool.abort(header["grace"])
-
-    def serve(self):
+    def run(self):
         ending = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
         for number in ending:
             signal.signal(number, end)
@@ -425,40 +353,8 @@ class Runner:
         finally:
             for number in ending:
                 signal.signal(number, signal.SIG_IGN)
-            if self.processes is not None:
-                self.processes.kill_all(self._pool.finish() if self._pool else None)
-            if self._store is not None:
-                self._store.close()
-
-
-STAGES = {
-    "snapshot": "snapshot",
-    "blob": "snapshot",
-    "build": "snapshot",
-    "init": "init",
-    "prepare": "start",
-    "start": "start",
-    "spawn": "start",
-    "exec": "exec",
-    "stdin": "exec",
-    "signal": "exec",
-    "fetch": "fetch",
-}
-KINDS = {FileNotFoundError: "missing", PermissionError: "permission", NotADirectoryError: "missing"}
-
-
-def processors():
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
-def memory():
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0
+            if self._services is not None:
+                self._services.end()
 
 
 def private(descriptor):
@@ -482,9 +378,10 @@ def main():
     os.dup2(2, 1)
     os.close(nowhere)
     os.write(target, MAGIC)
-    sys.modules[PACKAGE] = type(sys)(PACKAGE)
+    package = sys.modules[PACKAGE] = type(sys)(PACKAGE)
+    package.__path__ = []
     sys.modules[PACKAGE + ".runner"] = sys.modules["__main__"]
-    Runner(source, target).serve()
+    Runner(source, target).run()
 
 
 if __name__ == "__main__":

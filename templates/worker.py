@@ -122,7 +122,7 @@ class Zygote:
 
         for name in default_plugins:
             importlib.import_module("_pytest." + name)
-        importlib.import_module(PACKAGE + ".worker_session")
+        importlib.import_module(PACKAGE + ".worker_process")
         gc.collect()
         gc.freeze()
         self._pytest = pytest
@@ -144,7 +144,7 @@ class Zygote:
     def _on_fork(self, header):
         descriptors, self._link.descriptors = self._link.descriptors[:5], self._link.descriptors[5:]
         if self._basetemp is None:
-            self._basetemp = importlib.import_module(PACKAGE + ".worker_session").make_basetemp()
+            self._basetemp = importlib.import_module(PACKAGE + ".worker_process").make_basetemp()
         try:
             pid = os.fork()
         except OSError as error:
@@ -172,7 +172,7 @@ class Zygote:
         for target, descriptor in enumerate((nowhere, *descriptors[3:])):
             os.dup2(descriptor, target)
             os.close(descriptor)
-        module = importlib.import_module(PACKAGE + ".worker_session")
+        module = importlib.import_module(PACKAGE + ".worker_process")
         return module.work(number, self._session, self._basetemp, tokens, results, control)
 
     def _reap(self):

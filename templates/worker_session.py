@@ -4,30 +4,25 @@ To plugins it looks like a worker of pytest-xdist. A test's teardown report wait
 wider fixtures live as long as in one pytest process. Never decides what to run.
 """
 
-import atexit
 import base64
 import contextlib
 import copy
 import faulthandler
 import os
 import sys
-import tempfile
-import time
-import traceback
 import types
-from pathlib import Path
 
 import pytest
 from _pytest.config import ConftestImportFailure
 from _pytest.outcomes import Exit
-from _pytest.pathlib import LOCK_TIMEOUT, cleanup_numbered_dir, make_numbered_dir_with_cleanup
 
-from .worker_channel import LATE, NONE, RESULTS, Channel, dump, private
+from .worker_channel import LATE, NONE, RESULTS, dump, private
 from .worker_collection import Collection
-from .worker_options import add_missing_options, neutralise, worker_arguments
+from .worker_options import add_missing_options, neutralise
 from .worker_paths import PathMap
-from .worker_reports import Reports, is_failed, warning
+from .worker_reports import Reports, warning
 from .worker_teardown import joined, tear_down_to
+from .worker_tests import Finished, Tests
 
 HOOKS_OF_A_SCREEN = (
     "pytest_collectreport",
@@ -54,67 +49,6 @@ class Nowhere:
 
     def isatty(self):
         return False
-
-
-class Finished:
-    """A test that has run, with all of its reports but perhaps the last, which may still grow."""
-
-    def __init__(self, item, token):
-        self.item = item
-        self.token = token
-        self.texts = []
-        self.failed = 0
-        self.seconds = 0.0
-        self.teardown = None
-        self.called = self.sent = False
-
-    def add(self, text, report):
-        self.texts.append(text)
-        self.called = self.called or report.when == "call"
-        self.failed += is_failed(report)
-        self.seconds += getattr(report, "duration", 0.0)
-
-    def take(self):
-        """What hasn't been sent yet."""
-        taken = self.texts, self.failed, self.seconds
-        self.texts, self.failed, self.seconds = [], 0, 0.0
-        self.sent = True
-        return taken
-
-
-class Tests:
-    """The tests of the files that this worker has collected, by the numbers the engine knows them by."""
-
-    def __init__(self):
-        self._by_index = {}
-        self._by_name = {}
-
-    def knows(self, file):
-        return file in self._by_name
-
-    def add(self, file, items):
-        names, counts = {}, {}
-        for item in items:
-            k = counts[item.nodeid] = counts.get(item.nodeid, -1) + 1
-            names[item.nodeid, k] = item
-        self._by_name[file] = names
-        self._by_index[file] = {}
-        return list(names)
-
-    def number(self, file):
-        """The engine numbers the tests as they were collected here."""
-        self._by_index[file] = dict(enumerate(self._by_name[file].values()))
-
-    def learn(self, file, names):
-        """The engine numbers the tests as they were collected elsewhere."""
-        tests = self._by_index[file]
-        for index, nodeid, k in names:
-            if index not in tests:
-                tests[index] = self._by_name[file].get((nodeid, k))
-
-    def get(self, token):
-        """The item, None if there is no such test here, KeyError if its name isn't known yet."""
-        return self._by_index[token[0]][token[1]]
 
 
 class WorkerPlugin:
@@ -387,17 +321,6 @@ def worker_fixtures():
     return module
 
 
-def encode(value):
-    """`workeroutput` as JSON can hold it."""
-    if isinstance(value, (bytes, bytearray)):
-        return {"__bytes__": base64.b64encode(bytes(value)).decode("ascii")}
-    if isinstance(value, dict):
-        return {str(key): encode(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [encode(item) for item in value]
-    return value
-
-
 def decode(value):
     if isinstance(value, dict):
         if set(value) == {"__bytes__"}:
@@ -406,77 +329,3 @@ def decode(value):
     if isinstance(value, list):
         return [decode(item) for item in value]
     return value
-
-
-def make_basetemp():
-    """Where the workers of this machine keep their temporary directories, numbered and pruned as pytest does."""
-    import getpass
-
-    try:
-        user = getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        user = "unknown"
-    root = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()).resolve() / ("pytest-of-" + user)
-    root.mkdir(mode=0o700, exist_ok=True)
-    options = {"prefix": "pytest-", "root": root, "keep": 3, "lock_timeout": LOCK_TIMEOUT, "mode": 0o700}
-    if "register" in make_numbered_dir_with_cleanup.__code__.co_varnames:
-        options["register"] = atexit.register
-    return str(make_numbered_dir_with_cleanup(**options))
-
-
-def set_up_process(number, session):
-    atexit.unregister(cleanup_numbered_dir)
-    env = {name: value for name, value in (session.get("env") or {}).items() if name != "PYTHONPATH"}
-    os.environ.pop("PYTEST_ADDOPTS", None)
-    os.environ.update(env)
-    os.environ["PYTHONPATH"] = os.pathsep.join(session["environment_path"])
-    os.environ["CLOUDIST_WORKER"] = os.environ["PYTEST_XDIST_WORKER"] = "gw%d" % number
-    os.environ["PYTEST_XDIST_WORKER_COUNT"] = str(session["count"])
-    os.environ["PYTEST_XDIST_TESTRUNUID"] = session["testrunuid"]
-    if "TZ" in env:
-        time.tzset()
-    sys.argv[:] = session["mainargv"] or ["pytest"]
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)
-    os.chdir(session["cwd"])
-
-
-def work(number, session, basetemp, tokens, results, control):
-    """The life of a worker process, from the fork to its exit status."""
-    channel = Channel(tokens, results, control)
-    plugin = WorkerPlugin(number, session, basetemp, channel)
-    code = None
-    try:
-        faulthandler.enable(file=plugin.errors)
-        set_up_process(number, session)
-        code = int(pytest.main(worker_arguments(session), plugins=[plugin]))
-    except SystemExit as error:
-        plugin.failure = ("exit", "the session ended by SystemExit(%r)" % (error.code,))
-    except BaseException:
-        plugin.failure = ("internal-error", traceback.format_exc())
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            continue
-    if not plugin.up:
-        kind, message = plugin.failure or ({4: "usage-error"}.get(code, "start"), "")
-        channel.tell({"t": "failed", "kind": kind, "message": message})
-        return 1
-    if code is None:
-        code = 3
-        channel.event("internal-error", dump({"text": plugin.failure[1]}))
-    output = dump(encode(plugin.output)).encode("ascii")
-    channel.tell({"t": "down", "exitstatus": code, "stopped": plugin.stopped}, output)
-    leave()
-    return code
-
-
-def leave():
-    """What the interpreter would still do at its end."""
-    try:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:
-        return

@@ -60,6 +60,9 @@ pub struct Ground {
     pub python: String,
 }
 
+/// The kind of error by which the store says that it found contents damaged and has dropped them.
+const CORRUPT: &str = "corrupt";
+
 /// The interpreter of machines about which nothing is known.
 const ANY_PYTHON: &str = "python3";
 
@@ -105,8 +108,15 @@ async fn known(preparation: &mut PreparationReceiver) -> Arc<Preparation> {
     }
 }
 
-/// Brings the snapshot; answers where it lies.
+/// Brings the snapshot; answers where it lies. Contents that were damaged in the machine's store are sent once more.
 async fn sync(link: &mut Link, preparation: &Preparation) -> Result<String, MachineError> {
+    match sync_once(link, preparation).await {
+        Err(MachineError::Sync { kind, .. }) if kind == CORRUPT => sync_once(link, preparation).await,
+        result => result,
+    }
+}
+
+async fn sync_once(link: &mut Link, preparation: &Preparation) -> Result<String, MachineError> {
     let machine = link.machine().to_owned();
     let id = preparation.id.to_string();
     let manifest = preparation.manifest.clone();

@@ -55,7 +55,8 @@ impl Scheduler {
 
     fn holds(&self, worker: WorkerId, unit: UnitId, entry: Entry) -> bool {
         let state = self.fleet.live(worker);
-        state.is_some_and(|state| state.queue.units().any(|(id, held)| id == unit && held.entries().any(|e| e == entry)))
+        state
+            .is_some_and(|state| state.queue.units().any(|(id, held)| id == unit && held.entries().any(|e| e == entry)))
     }
 
     fn audit_queues(&self) {

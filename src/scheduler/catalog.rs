@@ -20,7 +20,10 @@ pub(super) struct Process {
 pub(super) enum Place {
     /// At no worker.
     Unassigned,
-    Queued { worker: WorkerId, unit: UnitId },
+    Queued {
+        worker: WorkerId,
+        unit: UnitId,
+    },
     Final,
 }
 
@@ -34,9 +37,15 @@ pub(super) struct TestRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Waiting,
-    Queued { worker: WorkerId, unit: UnitId, execute: bool },
+    Queued {
+        worker: WorkerId,
+        unit: UnitId,
+        execute: bool,
+    },
     /// Collected by its home, where it is imported as long as that process lives.
-    Collected { home: Process },
+    Collected {
+        home: Process,
+    },
     /// Settled without a collection: it killed its worker, or was given up.
     /// Settled without a collection: it killed its worker, or was given up.
     Uncollectable,

@@ -11,9 +11,14 @@ pub enum Input {
     /// So many more files were found, numbered on from the last.
     FilesFound(u32),
     /// All files have been found; `errors` collect reports failed on the way.
-    FilesEnd { errors: u32 },
+    FilesEnd {
+        errors: u32,
+    },
     /// A worker is ready for work: a new one, or a fresh process for one that died.
-    WorkerJoined { worker: WorkerId, machine: MachineId },
+    WorkerJoined {
+        worker: WorkerId,
+        machine: MachineId,
+    },
     /// The first collection of a file is over. Later collections, to find tests again, are not reported.
     Collected {
         worker: WorkerId,
@@ -23,17 +28,37 @@ pub enum Input {
         /// How long each test is expected to take, where that is known. Empty, or one for each test.
         estimates: Vec<Option<Duration>>,
     },
-    TestFinished { worker: WorkerId, test: TestId, failed: u32 },
+    TestFinished {
+        worker: WorkerId,
+        test: TestId,
+        failed: u32,
+    },
     /// The answer to [`Action::Recall`]: what was taken back, which may be nothing.
-    Returned { worker: WorkerId, tests: Vec<TestId>, files: Vec<FileId> },
+    Returned {
+        worker: WorkerId,
+        tests: Vec<TestId>,
+        files: Vec<FileId>,
+    },
     /// The worker collected these tests' file and didn't find them.
-    Missing { worker: WorkerId, tests: Vec<TestId> },
+    Missing {
+        worker: WorkerId,
+        tests: Vec<TestId>,
+    },
     /// The worker's process is gone, its machine lives. Also reports that the fresh process of a [`Slot::Returns`] failed.
-    WorkerDied { worker: WorkerId, running: Option<TestId>, collecting: Option<FileId>, slot: Slot },
+    WorkerDied {
+        worker: WorkerId,
+        running: Option<TestId>,
+        collecting: Option<FileId>,
+        slot: Slot,
+    },
     /// The machine is gone with all its workers.
-    MachineLost { machine: MachineId },
+    MachineLost {
+        machine: MachineId,
+    },
     /// The worker's session ended of its own accord; nothing was running.
-    WorkerRetired { worker: WorkerId },
+    WorkerRetired {
+        worker: WorkerId,
+    },
     /// No new worker will join, except those that were announced with [`Slot::Returns`].
     LeasesOver,
     /// Stop now: the user's wish, or the plugin's.
@@ -94,7 +119,9 @@ pub enum Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GiveUpReason {
     /// It was, or may have been, running each time when so many processes or machines were lost.
-    AttemptsExhausted { attempts: u32 },
+    AttemptsExhausted {
+        attempts: u32,
+    },
     /// No worker that lives can find it.
     NotFound,
     NoWorkersLeft,

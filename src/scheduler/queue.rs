@@ -136,7 +136,8 @@ impl Queue {
     }
 
     pub fn remove(&mut self, id: UnitId, entry: Entry, estimate: Option<Duration>) -> Option<Removed> {
-        let was_head = self.units.first_key_value().is_some_and(|(&first, unit)| first == id && unit.first() == Some(entry));
+        let was_head =
+            self.units.first_key_value().is_some_and(|(&first, unit)| first == id && unit.first() == Some(entry));
         let unit = self.units.get_mut(&id)?;
         if !unit.entries.remove(&entry) {
             return None;

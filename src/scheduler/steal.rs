@@ -206,7 +206,8 @@ impl Scheduler {
                 from_first.map(Unit::len).sum()
             }
             Parting::Divisible => {
-                let tied: u32 = state.queue.units().filter(|(_, unit)| unit.tie != Tie::Free).map(|(_, u)| u.len()).sum();
+                let tied: u32 =
+                    state.queue.units().filter(|(_, unit)| unit.tie != Tie::Free).map(|(_, u)| u.len()).sum();
                 let loose = match loot.kind {
                     Kind::Files => fair_part(loot.count, thieves),
                     _ => loot.share(thieves, head_runs_for).saturating_mul(thieves).min(loot.count),

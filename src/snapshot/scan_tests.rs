@@ -209,7 +209,7 @@ fn what_git_tracks_is_not_ignored() {
     git(&["update-index", "--index-version", "4"]);
     assert_eq!(disk.paths(), expected);
     let sub = Request { rootdir: disk.project().join("data"), cwd: disk.project().join("data"), ..disk.request() };
-    assert_eq!(paths(&take(&sub).unwrap()), ["0/data/kept.bin"]);
+    assert_eq!(paths(&take(&sub).unwrap()), ["0/data/.cloudistignore", "0/data/kept.bin"]);
 }
 
 #[test]

@@ -6,13 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{ConnectFailure, Stage, Transport};
@@ -22,6 +22,8 @@ const QUICK_READS: u32 = 64;
 
 /// How much of a proxy command's stderr is kept for messages.
 const TAIL: usize = 2048;
+/// How long a command whose stream has ended may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 pub(super) enum Carrier {
     Tcp { stream: TcpStream, quick_reads: u32 },
@@ -29,10 +31,9 @@ pub(super) enum Carrier {
 }
 
 /// The last words of a proxy command.
-#[derive(Clone, Debug)]
 pub(super) struct LastWords {
     command: String,
-    tail: Arc<Mutex<String>>,
+    reader: JoinHandle<String>,
 }
 
 pub(super) async fn open(
@@ -89,33 +90,24 @@ fn spawn(command: &str) -> Result<(Carrier, LastWords), ConnectFailure> {
     else {
         return Err(failed(None));
     };
-    let tail = Arc::new(Mutex::new(String::new()));
-    tokio::spawn(keep_tail(stderr, Arc::clone(&tail)));
     let carrier = Carrier::Proxy { stdin, stdout, _child: Box::new(child) };
-    Ok((carrier, LastWords { command: command.into(), tail }))
+    Ok((carrier, LastWords { command: command.into(), reader: tokio::spawn(read_tail(stderr)) }))
 }
 
 /// Ends with the command, whose stderr it reads.
-async fn keep_tail(mut stderr: ChildStderr, tail: Arc<Mutex<String>>) {
-    let mut buffer = [0; 1024];
-    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
-        let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
-        tail.push_str(&String::from_utf8_lossy(&buffer[..count]));
-        if tail.len() > TAIL {
-            let cut = (tail.len() - TAIL..).find(|at| tail.is_char_boundary(*at)).unwrap_or(0);
-            tail.drain(..cut);
-        }
+async fn read_tail(mut stderr: ChildStderr) -> String {
+    let mut tail = Vec::new();
+    while let Ok(1..) = stderr.read_buf(&mut tail).await {
+        tail.drain(..tail.len().saturating_sub(TAIL));
     }
+    String::from_utf8_lossy(&tail).trim().lines().last().unwrap_or_default().into()
 }
 
 impl LastWords {
-    pub(super) fn failure(&self) -> ConnectFailure {
-        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        ConnectFailure::Proxy {
-            command: self.command.clone(),
-            stderr: tail.trim().lines().last().unwrap_or_default().into(),
-            source: None,
-        }
+    /// What a command that has closed its stdout has to say for itself.
+    pub(super) async fn failure(self) -> ConnectFailure {
+        let stderr = timeout(LAST_WORDS, self.reader).await.ok().and_then(Result::ok).unwrap_or_default();
+        ConnectFailure::Proxy { command: self.command, stderr, source: None }
     }
 }
 

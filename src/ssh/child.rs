@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -29,8 +30,8 @@ pub struct Child {
     pub process: Process,
 }
 
-/// The command itself. Dropping it before it has ended closes its channel; a server of ours then kills the command,
-/// OpenSSH's merely takes its stdin away.
+/// The command itself. Dropping it before the command has ended closes the channel; a server of ours then kills the
+/// command, OpenSSH's merely takes its stdin away. What an ended command has said can be read to its end all the same.
 pub struct Process {
     session: Session,
     write: Arc<ChannelWriteHalf<Msg>>,
@@ -82,7 +83,8 @@ impl Process {
         }
     }
 
-    /// Asks the server to send the command a signal. OpenSSH does so for sessions of the login user only.
+    /// Asks the server to send the command a signal. OpenSSH does so neither for root nor for forced commands, and
+    /// doesn't tell.
     pub async fn signal(&self, signal: Signal) -> Result<(), ChildError> {
         self.write.signal(signal).await.map_err(|_| disconnected(&self.session))
     }
@@ -100,8 +102,9 @@ pub(super) fn follow(session: &Session, channel: Channel<Msg>, backlog: &Arc<Bac
     let write = Arc::new(write);
     let closed = CancellationToken::new();
     let hang_up = CancellationToken::new();
-    let (stdout_sender, stdout) = ChildOutput::new(backlog);
-    let (stderr_sender, stderr) = ChildOutput::new(backlog);
+    let unwanted = Unwanted::default();
+    let (stdout_sender, stdout) = ChildOutput::new(backlog, unwanted.stdout.clone());
+    let (stderr_sender, stderr) = ChildOutput::new(backlog, unwanted.stderr.clone());
     let (exit_sender, exit) = oneshot::channel();
     let (pieces, queue) = mpsc::channel(stdin::PIECES);
 
@@ -112,8 +115,10 @@ pub(super) fn follow(session: &Session, channel: Channel<Msg>, backlog: &Arc<Bac
         stdout: Some(stdout_sender),
         stderr: Some(stderr_sender),
         exit: Some(exit_sender),
+        exited: CancellationToken::new(),
     };
-    tasks.spawn(pump.run(read, Arc::clone(&write), hang_up.clone(), closed.drop_guard()));
+    let close = close(Arc::clone(&write), hang_up.clone(), pump.exited.clone(), unwanted);
+    tasks.spawn(pump.run(read, close, closed.drop_guard()));
     Child {
         stdin: ChildStdin::new(pieces, session.clone()),
         stdout,
@@ -135,6 +140,28 @@ pub(super) fn disconnected(session: &Session) -> ChildError {
     }
 }
 
+/// Cancelled as the readers of the outputs go.
+#[derive(Default)]
+struct Unwanted {
+    stdout: CancellationToken,
+    stderr: CancellationToken,
+}
+
+/// Closes the channel when nobody wants the command any more.
+async fn close(
+    write: Arc<ChannelWriteHalf<Msg>>,
+    hang_up: CancellationToken,
+    exited: CancellationToken,
+    unwanted: Unwanted,
+) {
+    hang_up.cancelled().await;
+    if exited.is_cancelled() {
+        unwanted.stdout.cancelled().await;
+        unwanted.stderr.cancelled().await;
+    }
+    let _ = write.close().await;
+}
+
 /// Takes what the machine sends for one command.
 struct Pump {
     end: super::session::End,
@@ -142,42 +169,29 @@ struct Pump {
     stdout: Option<OutputSender>,
     stderr: Option<OutputSender>,
     exit: Option<oneshot::Sender<Result<ExitStatus, ChildError>>>,
+    exited: CancellationToken,
 }
 
 impl Pump {
     /// Runs until the channel is closed; `_closed` tells the others then.
-    async fn run(
-        mut self,
-        mut read: ChannelReadHalf,
-        write: Arc<ChannelWriteHalf<Msg>>,
-        hang_up: CancellationToken,
-        _closed: DropGuard,
-    ) {
-        let mut close = pin!(async {
-            hang_up.cancelled().await;
-            write.close().await
-        });
-        let mut closing = false;
+    async fn run(mut self, mut read: ChannelReadHalf, close: impl Future<Output = ()>, _closed: DropGuard) {
+        let mut close = pin!(close.fuse());
         loop {
             let message = tokio::select! {
                 biased;
-                _ = &mut close, if !closing => {
-                    closing = true;
-                    continue;
-                }
+                () = &mut close => continue,
                 message = read.wait() => message,
             };
             match message {
                 Some(ChannelMsg::Data { data }) => deliver(&self.stdout, data),
                 Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => deliver(&self.stderr, data),
-                Some(ChannelMsg::ExitStatus { exit_status }) => self.ended(Ok(ExitStatus::Code(exit_status))),
+                Some(ChannelMsg::ExitStatus { exit_status }) => self.exited(ExitStatus::Code(exit_status)),
                 Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
-                    self.ended(Ok(ExitStatus::Signal(signal_name_of(&signal_name))));
+                    self.exited(ExitStatus::Signal(signal_name_of(&signal_name)));
                 }
                 Some(ChannelMsg::Failure) => {
                     let endpoint = self.label.clone();
                     self.ended(Err(ChildError::ExecRefused { endpoint }));
-                    hang_up.cancel();
                 }
                 Some(ChannelMsg::Eof) => {
                     self.stdout = None;
@@ -194,6 +208,11 @@ impl Pump {
                 Some(_) => {}
             }
         }
+    }
+
+    fn exited(&mut self, status: ExitStatus) {
+        self.exited.cancel();
+        self.ended(Ok(status));
     }
 
     /// The first word about the end counts.

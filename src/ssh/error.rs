@@ -192,6 +192,11 @@ impl AuthError {
             AuthError::Rejected { skipped, .. } if !skipped.is_empty() => {
                 format!("not offered: {}", skipped.join("; "))
             }
+            AuthError::Rejected { server_accepts, .. }
+                if !server_accepts.is_empty() && !server_accepts.iter().any(|method| method == "publickey") =>
+            {
+                format!("the server offers only {}: allow `PubkeyAuthentication` there", server_accepts.join(", "))
+            }
             AuthError::Rejected { tried, .. } if tried.is_empty() => {
                 "add a key with `ssh-add`, or name one with `IdentityFile` in ~/.ssh/config".into()
             }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Backlog, Held};
 
@@ -16,6 +17,7 @@ use super::{Backlog, Held};
 #[derive(Debug)]
 pub struct ChildOutput {
     queue: mpsc::UnboundedReceiver<Held>,
+    _unwanted: DropGuard,
 }
 
 pub(super) struct OutputSender {
@@ -24,9 +26,11 @@ pub(super) struct OutputSender {
 }
 
 impl ChildOutput {
-    pub(super) fn new(backlog: &Arc<Backlog>) -> (OutputSender, Self) {
+    /// `unwanted` is cancelled when nobody reads any more.
+    pub(super) fn new(backlog: &Arc<Backlog>, unwanted: CancellationToken) -> (OutputSender, Self) {
         let (sender, queue) = mpsc::unbounded_channel();
-        (OutputSender { queue: sender, backlog: Arc::clone(backlog) }, Self { queue })
+        let output = Self { queue, _unwanted: unwanted.drop_guard() };
+        (OutputSender { queue: sender, backlog: Arc::clone(backlog) }, output)
     }
 
     /// The next bytes, `None` at the end. Safe to cancel.

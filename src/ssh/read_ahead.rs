@@ -61,6 +61,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
             let count = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead[..count]);
             this.ahead.advance(count);
+            if this.ahead.is_empty() {
+                this.ahead = BytesMut::new();
+            }
             return Poll::Ready(Ok(()));
         }
         match this.end.take() {

@@ -81,17 +81,14 @@ impl Session {
         let stream = Severed::new(stream, end.cut.clone());
         let client = Client { expectation, ended };
 
-        let mut handle = within(Stage::KeyExchange, endpoint.connect_timeout, async {
-            client::connect_stream(config, stream, client).await.map_err(|error| match (error, &last_words) {
-                (ClientError::HostKey(error), _) => error.into(),
-                (ClientError::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }), _) => {
-                    ConnectFailure::NoCommonAlgorithm { kind: format!("{kind:?}"), theirs }
-                }
-                (ClientError::Ssh(error), None) => handshake_failure(error),
-                (ClientError::Ssh(_), Some(words)) => words.failure(),
-            })
-        })
-        .await?;
+        let connected = within(Stage::KeyExchange, endpoint.connect_timeout, async {
+            client::connect_stream(config, stream, client).await.map_err(handshake_failure)
+        });
+        let mut handle = match (connected.await, last_words) {
+            (Ok(handle), _) => handle,
+            (Err(ConnectFailure::Dropped { .. }), Some(words)) => return Err(words.failure().await),
+            (Err(failure), _) => return Err(failure),
+        };
         within(Stage::Authentication, AUTHENTICATION, authenticate(&mut handle, &endpoint.user, &endpoint.identity))
             .await?;
         cut_on_failure.disarm();
@@ -196,13 +193,17 @@ async fn within<T>(
     timeout(limit, step).await.unwrap_or(Err(ConnectFailure::Timeout { stage, after: limit }))
 }
 
-fn handshake_failure(error: russh::Error) -> ConnectFailure {
+fn handshake_failure(error: ClientError) -> ConnectFailure {
     let stage = Stage::KeyExchange;
     match error {
-        russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect => {
+        ClientError::HostKey(error) => error.into(),
+        ClientError::Ssh(russh::Error::NoCommonAlgo { kind, theirs, .. }) => {
+            ConnectFailure::NoCommonAlgorithm { kind: format!("{kind:?}"), theirs }
+        }
+        ClientError::Ssh(error @ (russh::Error::IO(_) | russh::Error::HUP | russh::Error::Disconnect)) => {
             ConnectFailure::Dropped { stage, source: Some(error) }
         }
-        source => ConnectFailure::Protocol { stage, source },
+        ClientError::Ssh(source) => ConnectFailure::Protocol { stage, source },
     }
 }
 

@@ -1,9 +1,10 @@
 //! The SSH client against OpenSSH's own server.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloudist::provider::hosts::{HostList, SshConfig};
 use cloudist::provider::{Hosts, LaunchRequest, LeaseEvent, Provider};
@@ -16,7 +17,7 @@ use rustix::process::Signal as Kill;
 use tokio::sync::mpsc;
 
 use crate::support::sshd::{Sshd, write_key};
-use crate::support::streams::{digest, ends_soon, first_line, noise, send, sha256};
+use crate::support::streams::{digest, first_line, gone, noise, promptly, send, sha256};
 
 const MIB: usize = 1 << 20;
 
@@ -40,7 +41,6 @@ fn offering(sshd: &Sshd, offer: KeyOffer) -> Endpoint {
 #[tokio::test]
 async fn a_command_has_two_outputs_and_a_status() {
     let Some(sshd) = Sshd::builder().start() else { return };
-    assert!(sshd.client_key().public_key() != sshd.host_key());
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let child = session.exec("echo out; echo err >&2; exit 7").await.expect("a command");
     let done = child.output().await.expect("its end");
@@ -60,23 +60,22 @@ async fn a_hundred_megabytes_go_each_way_unharmed() {
     let expected = sha256(&bytes);
 
     let child = session.exec("cat").await.expect("a command");
-    let (mut process, begun) = (child.process, Instant::now());
-    let ((length, hash), ()) = tokio::join!(digest(child.stdout), send(child.stdin, bytes.clone()));
-    println!("100 MiB there and back in {:?}", begun.elapsed());
-    assert_eq!((length, hash), (bytes.len(), expected.clone()));
+    let mut process = child.process;
+    let both = async { tokio::join!(digest(child.stdout), send(child.stdin, bytes.clone())) };
+    let (received, ()) = promptly(both).await;
+    assert_eq!(received, (bytes.len(), expected.clone()));
     assert!(process.wait().await.expect("its end").success());
 
     let child = session.exec("sha256sum").await.expect("a command");
-    let begun = Instant::now();
-    let (stdout, ()) = tokio::join!(child.stdout.collect(), send(child.stdin, bytes));
-    println!("100 MiB up in {:?}", begun.elapsed());
+    let both = async { tokio::join!(child.stdout.collect(), send(child.stdin, bytes)) };
+    let (stdout, ()) = promptly(both).await;
     assert!(String::from_utf8_lossy(&stdout).starts_with(&expected));
 }
 
 #[tokio::test]
 async fn an_impostor_learns_nothing() {
     let Some(sshd) = Sshd::builder().start() else { return };
-    let other = generate_key("other").expect("a key").public_key().clone();
+    let other = sshd.client_key().public_key().clone();
     let endpoint = Endpoint { host_key: HostKey::Pinned(other), ..sshd.endpoint() };
     let error = refused(&endpoint).await;
     assert!(matches!(error.failure, ConnectFailure::HostKey(HostKeyError::Mismatch { .. })), "{error:?}");
@@ -123,13 +122,11 @@ impl Agent {
     fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut command = Command::new("ssh-agent");
-        command.arg("-D").arg("-a").arg(directory.path().join("socket")).stdout(Stdio::null());
-        let agent = Self { process: command.spawn().expect("ssh-agent"), directory };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !agent.socket().exists() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        agent
+        command.arg("-D").arg("-a").arg(directory.path().join("socket")).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("ssh-agent");
+        let mut announced = BufReader::new(process.stdout.take().expect("its stdout"));
+        announced.read_line(&mut String::new()).expect("its socket");
+        Self { process, directory }
     }
 
     fn socket(&self) -> std::path::PathBuf {
@@ -226,29 +223,31 @@ async fn a_server_has_only_so_many_sessions() {
     assert!(child.output().await.expect("its end").status.success());
 }
 
-/// Writes until the writing fails, and tells why it did and after how long.
-async fn write_until_it_fails(session: &Session) -> (ChildError, Duration) {
-    let mut child = session.exec("sleep 1000").await.expect("a command");
-    let begun = Instant::now();
-    let bytes = noise(MIB);
-    loop {
-        if let Err(error) = child.stdin.write(bytes.clone()).await {
-            return (error, begun.elapsed());
+/// Writes more than any window takes, does `harm` once the command has read some, and tells how the writing failed.
+async fn write_until_harmed(session: &Session, harm: impl FnOnce()) -> ChildError {
+    let command = "head -c 1000000 >/dev/null; echo read; exec sleep 1000";
+    let mut child = session.exec(command).await.expect("a command");
+    let writing = async {
+        let bytes = noise(MIB);
+        loop {
+            if let Err(error) = child.stdin.write(bytes.clone()).await {
+                return error;
+            }
         }
-    }
+    };
+    let harming = async {
+        assert_eq!(first_line(&mut child.stdout).await, "read");
+        harm();
+    };
+    promptly(async { tokio::join!(writing, harming) }).await.0
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_learns_of_a_server_that_dies() {
     let Some(sshd) = Sshd::builder().start() else { return };
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
-    let killing = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        sshd.signal(Kill::KILL);
-    };
-    let ((error, after), ()) = tokio::join!(write_until_it_fails(&session), killing);
+    let error = write_until_harmed(&session, || sshd.signal(Kill::KILL)).await;
     assert!(matches!(error, ChildError::Disconnected { source: Disconnection::Dropped, .. }), "{error:?}");
-    assert!(after < Duration::from_secs(2), "{after:?}");
     assert!(matches!(session.closed().await, Disconnection::Dropped));
     assert!(matches!(session.exec("true").await, Err(ChildError::Disconnected { .. })));
 }
@@ -258,31 +257,20 @@ async fn a_writer_learns_of_a_server_that_hangs() {
     let Some(sshd) = Sshd::builder().start() else { return };
     let liveness = Liveness { keepalive: Duration::from_millis(500), unanswered: 2 };
     let endpoint = Endpoint { liveness, ..sshd.endpoint() };
-    let (writing, idle) = (
-        Session::connect(&endpoint).await.expect("a session"),
-        Session::connect(&endpoint).await.expect("a session"),
-    );
-    let stopping = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        sshd.signal(Kill::STOP);
-    };
-    let begun = Instant::now();
-    let ((error, after), (), end) = tokio::join!(write_until_it_fails(&writing), stopping, idle.closed());
+    let writing = Session::connect(&endpoint).await.expect("a session");
+    let idle = Session::connect(&endpoint).await.expect("a session");
+    let error = write_until_harmed(&writing, || sshd.signal(Kill::STOP)).await;
     assert!(matches!(error, ChildError::Disconnected { source: Disconnection::Unresponsive, .. }), "{error:?}");
-    assert!(after < Duration::from_secs(5), "{after:?}");
-    assert!(matches!(end, Disconnection::Unresponsive), "{end:?}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(matches!(promptly(idle.closed()).await, Disconnection::Unresponsive));
 }
 
 #[tokio::test]
-async fn disconnecting_from_a_server_that_hangs_takes_no_longer_than_a_goodbye() {
+async fn disconnecting_waits_for_no_server() {
     let Some(sshd) = Sshd::builder().start() else { return };
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let mut child = session.exec("sleep 1000").await.expect("a command");
     sshd.signal(Kill::STOP);
-    let begun = Instant::now();
-    session.disconnect().await;
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    promptly(session.disconnect()).await;
     let error = child.process.wait().await.expect_err("no status");
     assert!(matches!(error, ChildError::Disconnected { source: Disconnection::Local, .. }), "{error:?}");
 }
@@ -294,31 +282,45 @@ async fn a_dropped_command_gets_the_end_of_its_input() {
     let mut child = session.exec("echo $$; exec cat").await.expect("a command");
     let pid = first_line(&mut child.stdout).await;
     drop(child);
-    assert!(ends_soon(&pid).await);
+    gone(&pid).await;
 }
 
 #[tokio::test]
-async fn a_server_that_sheds_load_is_tried_again() {
+async fn a_full_server_drops_us() {
     let Some(sshd) = Sshd::builder().config("MaxStartups 1:100:1").start() else { return };
     let hog = TcpStream::connect(("127.0.0.1", sshd.port())).expect("a connection");
     // The server counts the hog once it has greeted it.
     hog.peek(&mut [0]).expect("a greeting");
     let error = refused(&sshd.endpoint()).await;
-    assert!(matches!(error.failure, ConnectFailure::Dropped { .. }), "{error:?}");
-    let freeing = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        drop(hog);
+    assert!(matches!(error.failure, ConnectFailure::Dropped { .. }) && error.is_transient(), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dropped_is_tried_again() {
+    let Some(sshd) = Sshd::builder().start() else { return };
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let transport =
+        Transport::Tcp { host: "127.0.0.1".into(), port: door.local_addr().expect("its address").port() };
+    let endpoint = Endpoint { transport, ..sshd.endpoint() };
+    let relaying = async {
+        for _ in 0..2 {
+            drop(door.accept().await.expect("a connection"));
+        }
+        let (mut client, _) = door.accept().await.expect("a connection");
+        let mut server = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port())).await.expect("sshd");
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
     };
-    let endpoint = sshd.endpoint();
-    let retry = Retry::within(Duration::from_secs(20));
-    let (session, ()) = tokio::join!(connect_with_retry(&endpoint, retry), freeing);
-    session.expect("a session").disconnect().await;
+    let connecting = async {
+        let session = connect_with_retry(&endpoint, Retry::within(Duration::from_secs(20))).await;
+        session.expect("a session").disconnect().await;
+    };
+    promptly(async { tokio::join!(relaying, connecting) }).await;
 }
 
 #[tokio::test]
 async fn fifty_connections_at_once_lose_none() {
     let Some(sshd) = Sshd::builder().start() else { return };
-    let (endpoint, begun) = (sshd.endpoint(), Instant::now());
+    let endpoint = sshd.endpoint();
     let connecting = (0..50).map(|_| {
         let endpoint = endpoint.clone();
         let retry = Retry::within(Duration::from_secs(20));
@@ -327,7 +329,6 @@ async fn fifty_connections_at_once_lose_none() {
     for connection in connecting.collect::<Vec<_>>() {
         connection.await.expect("a task").expect("a session");
     }
-    println!("50 connections in {:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -393,8 +394,8 @@ async fn hosts_follow_the_users_configuration() {
         let endpoint = lease(host, &config).await;
         assert_eq!(endpoint.label, format!("{host} (127.0.0.1:{})", sshd.port()));
         let session = Session::connect(&endpoint).await.unwrap_or_else(|error| panic!("{host}: {error:?}"));
-        let done = session.exec("echo $SSH_CONNECTION").await.expect("a command").output().await.expect("its end");
-        assert!(done.stdout.starts_with(b"127.0.0.1 "));
+        let done = session.exec("echo $HOME").await.expect("a command").output().await.expect("its end");
+        assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), sshd.home().to_string_lossy());
         session.disconnect().await;
     }
     let error = refused(&lease("elsewhere", &broken_proxy(&sshd)).await).await;

@@ -47,7 +47,7 @@ class Closed(Exception):
 
 
 def modules():
-    names = ["store", "processes", "commands", "queues", "pool", "worker"]
+    names = ["services", "store", "processes", "commands", "queues", "pool", "workers", "zygote", "worker"]
     names += [path.stem for path in TEMPLATES.glob("worker_*.py")]
     return {name: (TEMPLATES / (name + ".py")).read_text() for name in names}
 

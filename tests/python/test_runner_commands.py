@@ -27,7 +27,7 @@ def test_argv_environment_and_directory(machine, tmp_path):
 
 
 def test_stdin_both_ways(machine):
-    machine.send({"t": "exec", "id": 1, "argv": ["cat"], "stdin": True})
+    machine.send({"t": "exec", "id": 1, "argv": ["cat"], "stdin": True, "account": True})
     data = os.urandom(3 << 20)
     for start in range(0, len(data), 1 << 18):
         machine.send({"t": "stdin", "id": 1, "eof": False}, data[start : start + (1 << 18)])

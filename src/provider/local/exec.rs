@@ -118,11 +118,8 @@ async fn take(
     let mut input = Some(input);
     while let Some(message) = read.wait().await {
         match (message, &input) {
-            (ChannelMsg::Data { data }, Some(queue)) => {
-                if queue.send(backlog.hold(data)).is_err() {
-                    input = None;
-                }
-            }
+            // A command that closed its stdin gets no more of it.
+            (ChannelMsg::Data { data }, Some(queue)) => drop(queue.send(backlog.hold(data))),
             (ChannelMsg::Eof, _) => input = None,
             (ChannelMsg::Signal { signal }, _) => {
                 if let Some(signal) = signal_of(&signal) {

@@ -40,14 +40,6 @@ impl Home {
     }
 }
 
-/// Where caches go: `CLOUDIST_CACHE_DIR`, `XDG_CACHE_HOME`, or `~/.cache`.
-pub fn cache_directory() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("CLOUDIST_CACHE_DIR")
-        .or_else(|| set("XDG_CACHE_HOME").filter(|path| path.is_absolute()))
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,10 +21,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{LaunchRequest, Lease, LeaseEvent, Share, spread};
+use crate::cache;
 use crate::model::MachineId;
 use crate::ssh::{PrivateKey, generate_key};
 
-pub use home::cache_directory;
 pub use launcher::Launcher;
 use launcher::Machine;
 pub use serve::{ServeError, serve};
@@ -38,8 +38,8 @@ pub enum LocalError {
     Spawn { program: PathBuf, source: io::Error },
     #[error("the local machine did not start: {said}")]
     Start { said: String, source: Option<io::Error> },
-    #[error("no cache directory: none of CLOUDIST_CACHE_DIR, XDG_CACHE_HOME and HOME is set")]
-    NoCache,
+    #[error("the local machines have no place for their home directories")]
+    Cache(#[source] io::Error),
 }
 
 impl LocalError {
@@ -48,7 +48,7 @@ impl LocalError {
             LocalError::Key(_) => "check the system's random number source".into(),
             LocalError::Spawn { .. } => "check the limits on processes and memory (`ulimit -a`)".into(),
             LocalError::Start { .. } => "check that the cache directory is writable (CLOUDIST_CACHE_DIR)".into(),
-            LocalError::NoCache => "set CLOUDIST_CACHE_DIR to a directory that is writable".into(),
+            LocalError::Cache(_) => "set CLOUDIST_CACHE_DIR to a directory that is writable".into(),
         }
     }
 }
@@ -64,7 +64,7 @@ impl Local {
     pub fn new(env: BTreeMap<String, String>) -> Result<Self, LocalError> {
         let program = std::env::current_exe()
             .map_err(|source| LocalError::Spawn { program: "cloudist".into(), source })?;
-        let pool = cache_directory().ok_or(LocalError::NoCache)?.join("cloudist").join("local");
+        let pool = cache::directory().map_err(LocalError::Cache)?.join("local");
         Ok(Local::with_launcher(Launcher::new(program, vec!["machine".into()], pool, env)?))
     }
 

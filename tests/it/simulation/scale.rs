@@ -32,7 +32,8 @@ fn a_hundred_thousand_tests_on_a_thousand_workers() {
     ] {
         let suite = Suite::even(files, 100_000 / files, ms(100), ms(10));
         let mut plan = Plan::calm(suite, mode, collect, 1_000);
-        plan.mishaps = (0..50).map(|number| (ms(300 + 10 * number), Mishap::MachineLost(MachineId(number as u32 * 7)))).collect();
+        plan.mishaps =
+            (0..50).map(|number| (ms(300 + 10 * number), Mishap::MachineLost(MachineId(number as u32 * 7)))).collect();
         let (inputs, took) = pace(plan);
         assert!(took < Duration::from_millis(200) * inputs / 1_000, "{took:?} for {inputs} inputs");
     }

@@ -175,7 +175,9 @@ impl Witness {
         let Some(ending) = self.finished else { panic!("the world stands still and the run hasn't ended") };
         assert_eq!(scheduler.ending(), Some(ending));
         match ending {
-            Ending::Complete => assert_eq!(self.outcomes.len(), self.collected_tests as usize, "tests without an outcome"),
+            Ending::Complete => {
+                assert_eq!(self.outcomes.len(), self.collected_tests as usize, "tests without an outcome")
+            }
             Ending::CollectionErrors => {
                 assert!(self.errors > 0);
                 assert_eq!(self.file_outcomes.len(), self.plan.suite.files.len());
@@ -204,7 +206,8 @@ impl Witness {
         if witness.errors > 0 && witness.plan.config.collection_errors == CollectionErrors::Stop {
             return;
         }
-        let Some(idle) = world.workers.values().filter(|worker| worker.is_idle()).min_by_key(|worker| worker.since) else {
+        let Some(idle) = world.workers.values().filter(|worker| worker.is_idle()).min_by_key(|worker| worker.since)
+        else {
             return;
         };
         for busy in world.workers.values().filter(|worker| witness.spares_something(worker)) {

@@ -79,14 +79,7 @@ impl World {
             now: 0,
             retiring: Vec::new(),
             trace: DefaultHasher::new(),
-            course: Course {
-                ending: Ending::Stopped,
-                took: Duration::ZERO,
-                recalls: 0,
-                runs: 0,
-                inputs: 0,
-                trace: 0,
-            },
+            course: Course { ending: Ending::Stopped, took: Duration::ZERO, recalls: 0, runs: 0, inputs: 0, trace: 0 },
             plan,
         };
         for (number, machine) in (0..).zip(world.plan.machines.clone()) {

@@ -1,11 +1,14 @@
 //! Bytes that can be checked after a journey, and processes that should be gone.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cloudist::ssh::{ChildOutput, ChildStdin};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sha2::{Digest, Sha256};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Incompressible, and the same each time.
 pub fn noise(length: usize) -> Bytes {
@@ -49,17 +52,20 @@ pub async fn first_line(output: &mut ChildOutput) -> String {
     String::from_utf8_lossy(&line).trim().into()
 }
 
-/// Whether the process disappears, or is a zombie, soon.
-pub async fn ends_soon(pid: &str) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
-        let status = std::fs::read_to_string(Path::new("/proc").join(pid).join("status"));
-        if status.map_or(true, |status| status.contains("State:\tZ")) {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    false
+/// Waits for the end of a process that is none of ours.
+pub async fn gone(pid: &str) {
+    let pid = Pid::from_raw(pid.parse().expect("a number")).expect("a pid");
+    let watched = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+        Ok(watched) => AsyncFd::with_interest(watched, Interest::READABLE).expect("a watch"),
+        Err(Errno::SRCH) => return,
+        Err(error) => panic!("{error}"),
+    };
+    drop(promptly(watched.readable()).await.expect("an end"));
+}
+
+/// Turns a hang into a failure; how long it takes short of that doesn't matter.
+pub async fn promptly<T>(step: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), step).await.expect("this hangs")
 }
 
 fn hex(bytes: &[u8]) -> String {

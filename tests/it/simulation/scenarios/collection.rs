@@ -13,7 +13,10 @@ fn nothing_runs_before_the_last_file_is_collected() {
     let mut story = collecting_first().with(2, 2);
     assert_eq!(story.wanted, [only_collect(0, 0), only_collect(1, 1)]);
     assert_eq!(story.collects(0, 0, 2), []);
-    assert_eq!(story.collects(1, 1, 2)[..], [complete(4), run(0, 0, [0]), run(1, 1, [0]), run(0, 0, [1]), run(1, 1, [1])]);
+    assert_eq!(
+        story.collects(1, 1, 2)[..],
+        [complete(4), run(0, 0, [0]), run(1, 1, [0]), run(0, 0, [1]), run(1, 1, [1])]
+    );
 }
 
 #[test]

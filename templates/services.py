@@ -1,0 +1,158 @@
+"""What the engine can ask of a machine: each message is led to the part of the runner that serves it.
+
+Loads those parts when they are first needed, and turns their failures into `error` messages. Serves nothing itself.
+"""
+
+import json
+import os
+import sys
+import zlib
+
+from .runner import ProtocolError
+
+STAGES = {
+    "snapshot": "snapshot",
+    "blob": "snapshot",
+    "build": "snapshot",
+    "init": "init",
+    "prepare": "start",
+    "start": "start",
+    "spawn": "start",
+    "exec": "exec",
+    "stdin": "exec",
+    "signal": "exec",
+    "fetch": "fetch",
+}
+KINDS = {FileNotFoundError: "missing", PermissionError: "permission", NotADirectoryError: "missing"}
+
+
+class Services:
+    def __init__(self, runner):
+        from .processes import Processes
+
+        runner.processes = Processes(runner.loop)
+        self._runner = runner
+        self._opened_store = self._made_commands = self._made_pool = None
+
+    @property
+    def _store(self):
+        if self._opened_store is None:
+            from .store import Store
+
+            self._opened_store = Store(self._runner.base, self._runner.run_id)
+        return self._opened_store
+
+    @property
+    def _commands(self):
+        if self._made_commands is None:
+            from .commands import Commands
+
+            self._made_commands = Commands(self._runner)
+        return self._made_commands
+
+    @property
+    def _pool(self):
+        if self._made_pool is None:
+            from .pool import Pool
+
+            self._made_pool = Pool(self._runner)
+        return self._made_pool
+
+    def serve(self, header, blob):
+        kind = header.get("t")
+        handler = getattr(self, "_on_%s" % kind, None)
+        if handler is None:
+            raise ProtocolError("unknown message %r" % kind)
+        try:
+            handler(header, blob)
+        except Exception as error:
+            subject = {"id": header["id"]} if "id" in header else {}
+            word = getattr(error, "kind", None)
+            if word is None and isinstance(error, OSError):
+                word = KINDS.get(type(error), "io")
+            if word is None:
+                word = "internal"
+                sys.excepthook(*sys.exc_info())
+            self._runner.error(STAGES.get(kind, "protocol"), word, str(error) or type(error).__name__, **subject)
+
+    def end(self):
+        spared = self._made_pool.finish() if self._made_pool else None
+        self._runner.processes.kill_all(spared)
+        if self._opened_store is not None:
+            self._opened_store.close()
+
+    def _on_snapshot(self, header, blob):
+        reply, missing = self._store.begin(header["id"], zlib.decompress(blob))
+        self._runner.tree = reply["tree"]
+        self._runner.send(dict(reply, t="need"), json.dumps(missing).encode("ascii"))
+
+    def _on_blob(self, header, blob):
+        self._store.blob(header, blob)
+
+    def _on_build(self, header, blob):
+        reply = self._store.build(header["id"])
+        self._runner.tree = reply["tree"]
+        self._runner.send(dict(reply, t="built"))
+
+    def _on_init(self, header, blob):
+        self._commands.init(header)
+
+    def _on_exec(self, header, blob):
+        self._commands.execute(header)
+
+    def _on_stdin(self, header, blob):
+        self._commands.stdin(header, blob)
+
+    def _on_signal(self, header, blob):
+        self._commands.signal(header)
+
+    def _on_fetch(self, header, blob):
+        self._commands.fetch(header)
+
+    def _on_prepare(self, header, blob):
+        self._pool.prepare(header)
+
+    def _on_start(self, header, blob):
+        self._pool.start(header)
+
+    def _on_spawn(self, header, blob):
+        self._pool.spawn(header["worker"])
+
+    def _on_run(self, header, blob):
+        self._pool.run(header)
+
+    def _on_recall(self, header, blob):
+        self._pool.recall(header["worker"], header["count"])
+
+    def _on_close(self, header, blob):
+        self._pool.close(header["worker"])
+
+    def _on_abort(self, header, blob):
+        self._pool.abort(header["grace"])
+
+
+def description():
+    """The machine in the words of `ready`."""
+    return {
+        "pid": os.getpid(),
+        "python": list(sys.version_info[:3]),
+        "executable": sys.executable,
+        "platform": sys.platform,
+        "cpus": processors(),
+        "memory": memory(),
+        "home": os.path.expanduser("~"),
+    }
+
+
+def processors():
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def memory():
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0
