@@ -37,6 +37,7 @@ pub const PLUGIN: &[Template] = &[
     Template { path: "cloudist_bridge.py", text: include_str!("../templates/cloudist_bridge.py") },
     Template { path: "cloudist_collect.py", text: include_str!("../templates/cloudist_collect.py") },
     Template { path: "cloudist_controller.py", text: include_str!("../templates/cloudist_controller.py") },
+    Template { path: "cloudist_coverage.py", text: include_str!("../templates/cloudist_coverage.py") },
     Template { path: "cloudist_hello.py", text: include_str!("../templates/cloudist_hello.py") },
     Template { path: "cloudist_lastfailed.py", text: include_str!("../templates/cloudist_lastfailed.py") },
     Template { path: "cloudist_replay.py", text: include_str!("../templates/cloudist_replay.py") },

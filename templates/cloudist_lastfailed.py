@@ -34,40 +34,31 @@ class LastFailed:
                 self._remember(str(nodeid))
 
     def put(self, file: TestFile) -> None:
+        failures = self._failures.get(file.nodeid, [])
         if self.order is Order.AS_FOUND:
             self._outbox.put(file)
-        elif file.nodeid not in self._failures:
+        elif failures == []:
             self._rest.append(file)
         elif self.order is Order.FAILED_FIRST:
             self._first.append(file)
             self._outbox.put(file)
         else:
-            select = _both(file.select, self._failures[file.nodeid])
+            select = _both(file.select, _still_there(file.path, failures))
             if select == []:
                 self._rest.append(file)
             else:
                 self._first.append(file)
                 self._outbox.put(file._replace(select=select))
 
-    def walked(self) -> int:
-        """Sends what can be decided now; returns how many files must be collected before the rest can be."""
+    def walked(self) -> None:
+        """Sends what had to wait until all files were known."""
         if self.order is Order.FAILED_ONLY and self._first:
-            self._outbox.flush()
-            return len(self._first)
-        if self.order is Order.FAILED_ONLY and not self._failures and self._without_failures == "none":
-            self._rest = []
-        self._send(self._rest)
-        return 0
-
-    def decide(self, failures: int) -> None:
-        """After the collection of the files with failures: how many of those failures there are."""
-        if self.order is Order.FAILED_ONLY and self._first and not failures:
-            self._send([file for file in self._first + self._rest])
-            self._rest = []
-        self._report(failures)
-
-    def _send(self, files: List[TestFile]) -> None:
-        for file in files:
+            skipped: List[TestFile] = []
+        elif self.order is Order.FAILED_ONLY and not self._failures and self._without_failures == "none":
+            skipped = []
+        else:
+            skipped = self._rest
+        for file in skipped:
             self._outbox.put(file)
         self._outbox.flush()
 
@@ -80,26 +71,44 @@ class LastFailed:
         if known is not None:
             known.append(parts)
 
-    def _report(self, failures: int) -> None:
+    def report(self, tests: Optional[int]) -> None:
+        """Fills in pytest's line; `tests` is how many were collected, if that is known yet."""
         if self.order is Order.AS_FOUND:
             return
         known = len(self._plugin.lastfailed)
-        if self.order is Order.FAILED_FIRST:
-            failures = sum(len(self._failures[file.nodeid] or [None]) for file in self._first)
+        failures = sum(len(self._failures[file.nodeid] or [""]) for file in self._first)
+        if self.order is Order.FAILED_ONLY and self._first and tests is not None:
+            failures = tests
         if not known:
             ending = "deselecting all items." if self._without_failures == "none" else "not deselecting items."
             status = f"no previously failed tests, {ending}"
         elif not failures:
             status = f"{known} known failures not in selected tests"
         else:
-            noun = "failure" if failures == 1 else "failures"
-            status = f"rerun previous {failures} {noun}"
+            status = f"rerun previous {failures} {'failure' if failures == 1 else 'failures'}"
             if self.order is Order.FAILED_FIRST:
                 status += " first"
             elif self._rest:
                 status += f" (skipped {len(self._rest)} {'file' if len(self._rest) == 1 else 'files'})"
         self._plugin._report_status = status
         self._plugin._previously_failed_count = failures
+
+
+def _still_there(path: str, failures: Optional[Selectors]) -> Optional[Selectors]:
+    """The failures whose names the file still holds; only its collection, elsewhere, can tell for sure."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+    except OSError:
+        return failures
+    if failures is None:
+        return None
+    return [parts for parts in failures if all(_bare(name) in text for name in parts)]
+
+
+def _bare(name: str) -> str:
+    """A name as it stands in a source: without parameters, and for a doctest without its module."""
+    return name.split("[")[0].rpartition(".")[2]
 
 
 def _both(asked: Optional[Selectors], failed: Optional[Selectors]) -> Optional[Selectors]:

@@ -92,10 +92,7 @@ class Run:
         finally:
             self._config.pluginmanager.unregister(walk)
         self._collect_errors = self._session.testsfailed - errors_before
-        undecided = self._last_failed.walked()
-        while undecided > len(self._collected) and self._end is None:
-            self._hold_or_handle(self._bridge.receive())
-        self._last_failed.decide(self._tests)
+        self._last_failed.walked()
         self._send("files-end", errors=self._collect_errors)
 
     def _send_files(self, files: List[Dict[str, Any]]) -> None:
@@ -129,6 +126,7 @@ class Run:
             if self._terminal is not None:
                 self._terminal._numcollected = self._selected_tests
         self._estimate()
+        self._last_failed.report(self._tests if self._complete else None)
         with self._collection_line():
             self._config.hook.pytest_collection_finish(session=session)
         if self._not_found:
@@ -241,12 +239,21 @@ class Run:
             while self._end is None:
                 frame = self._bridge.receive()
                 if frame.kind not in TEST_EVENTS:
-                    self._handle(frame)
+                    self._handle_at_the_end(frame)
         except EngineGone:
             self._end = {}
         except KeyboardInterrupt:
             self._end = {}
             self._bridge.kill()
+
+    def _handle_at_the_end(self, frame: Frame) -> None:
+        """A plugin that fails now must not hide why the run ends, nor keep its `end` from being awaited."""
+        try:
+            self._handle(frame)
+        except (EngineGone, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            self._line(f"cloudist: while the run was ending: {error!r}", red=True)
 
     def _send(self, kind: str, **fields: Any) -> None:
         if self._end is None:

@@ -101,7 +101,7 @@ class Command:
 
 
 class Init:
-    """The init command of a tree. A forked keeper holds the tree's lock meanwhile, so that the loop needn't."""
+    """The init command of a tree. A forked keeper waits for the tree's lock, so that the loop needn't."""
 
     def __init__(self, commands, header):
         self._runner = commands.runner
@@ -154,14 +154,23 @@ class Init:
         os.set_blocking(self._report, False)
         told = read_some(self._report)
         os.close(self._report)
-        report = json.loads(told.decode("utf-8")) if told else {"status": status or 1, "cached": False, "log": self._log}
+        report = (
+            json.loads(told.decode("utf-8"))
+            if told
+            else {"status": status or 1, "cached": False, "log": self._log}
+        )
         tail = self._tail
         if report["cached"]:
             os.unlink(self._log)
             tail = b""
         elif report.get("message"):
             tail += report["message"].encode("utf-8")
-        reply = {"t": "init-done", "status": report["status"], "cached": report["cached"], "log": report["log"]}
+        reply = {
+            "t": "init-done",
+            "status": report["status"],
+            "cached": report["cached"],
+            "log": report["log"],
+        }
         reply["seconds"] = round(time.monotonic() - self._begun, 3)
         reply["tail"] = "\n".join(tail.decode("utf-8", "replace").splitlines()[-TAIL_LINES:])
         self._runner.send(reply)
@@ -183,7 +192,10 @@ def keep(place, name, command, env, cwd, log):
                 os.chdir(cwd)
                 os.execve("/bin/sh", ["/bin/sh", "-c", command], env)
             except OSError as error:
-                os.write(2, ("failed to start the init command in %s: %s\n" % (cwd, error.strerror)).encode("utf-8"))
+                os.write(
+                    2,
+                    ("failed to start the init command in %s: %s\n" % (cwd, error.strerror)).encode("utf-8"),
+                )
             finally:
                 os._exit(127)
         status = os.waitpid(pid, 0)[1]
@@ -226,7 +238,13 @@ class Fetch:
                     yield from self._read_file(path, file)
             except OSError as error:
                 message = "failed to read %s: %s" % (os.fsdecode(path), error.strerror)
-                yield {"t": "error", "stage": "fetch", "id": self._number, "kind": "io", "message": message}, b""
+                yield {
+                    "t": "error",
+                    "stage": "fetch",
+                    "id": self._number,
+                    "kind": "io",
+                    "message": message,
+                }, b""
 
     def _read_file(self, path, file):
         status = os.fstat(file.fileno())
@@ -278,7 +296,7 @@ def prune(logs):
 
 
 def environment(header, cwd):
-    """What a command starts with: as told, and the run's interpreter found first if it was given with a directory."""
+    """What a command starts with; the run's interpreter is found first if it was given with a directory."""
     env = dict(os.environ, **(header.get("env") or {}))
     python = header.get("python") or ""
     if "/" in python:

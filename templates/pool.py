@@ -1,4 +1,4 @@
-"""The pytest workers of a machine: which there are, which zygote forks them, and what the engine wants of each.
+"""The pytest workers of a machine: which there are, who forks them, and what the engine wants of each.
 
 Leads every request to its worker and every death to the engine. Knows nothing of results.
 """
@@ -63,7 +63,12 @@ class Pool:
             python = os.path.join(self._session["cwd"], os.path.expanduser(python))
         env = environment(self._session.get("env"))
         zygote = self._zygote
-        if zygote and not zygote.broken and zygote.python == python and zygote.signature == interpreter_environment(env):
+        if (
+            zygote
+            and not zygote.broken
+            and zygote.python == python
+            and zygote.signature == interpreter_environment(env)
+        ):
             return zygote.request({"t": "session", "session": self._described()})
         if zygote:
             zygote.close()

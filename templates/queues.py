@@ -1,7 +1,7 @@
 """The queue of one worker: tokens in a pipe that the worker claims by reading, and more of them behind it.
 
-Claiming and taking back read the same pipe, so no token is ever held twice. Knows nothing of what a token stands for,
-except the two that stand for no test.
+Claiming and taking back read the same pipe, so no token is ever held twice. Knows nothing of what a token
+stands for, except the one that ends a session.
 """
 
 import os
@@ -82,5 +82,5 @@ class Queue:
                 os.write(self._writer, b"".join([TOKEN.pack(*token) for token in batch]))
             except BlockingIOError:
                 return
-            for token in batch:
+            for _ in batch:
                 self._handed.append(self._behind.popleft())

@@ -1,6 +1,6 @@
 """The runner: one process on a machine that does what the engine says, over its stdin and stdout.
 
-One loop reads frames, starts what they ask for and sends back what comes of it; it never blocks on a slow end.
+One loop reads frames, has them served, and sends back what comes of it; it never blocks on a slow end.
 When the engine's end closes, everything that was started here is killed. Knows nothing of pytest.
 """
 
@@ -123,7 +123,7 @@ class Loop:
 
 
 class Outlet:
-    """A descriptor to write to without waiting: what doesn't fit is kept in order and follows when it does."""
+    """A descriptor to write to without waiting: what doesn't fit is kept, and follows when it does."""
 
     HIGH, LOW = 4 << 20, 1 << 20
 
@@ -171,7 +171,9 @@ class Outlet:
         was_congested = self.congested
         try:
             while self._pieces:
-                count = os.writev(self.descriptor, [self._pieces[i] for i in range(min(64, len(self._pieces)))])
+                count = os.writev(
+                    self.descriptor, [self._pieces[i] for i in range(min(64, len(self._pieces)))]
+                )
                 self._drop(count)
         except BlockingIOError:
             self._loop.on_writable(self.descriptor, self._flush)
@@ -330,7 +332,9 @@ class Runner:
 
     def _greet(self, header, blob):
         if header["protocol"] != PROTOCOL:
-            raise ProtocolError("the engine speaks protocol %s, this runner %d" % (header["protocol"], PROTOCOL))
+            raise ProtocolError(
+                "the engine speaks protocol %s, this runner %d" % (header["protocol"], PROTOCOL)
+            )
         self.run_id = header["run"]
         self.base = os.path.abspath(os.path.expanduser(header["base"]))
         self.sources = json.loads(blob.decode("utf-8"))

@@ -1,6 +1,7 @@
 """What the engine can ask of a machine: each message is led to the part of the runner that serves it.
 
-Loads those parts when they are first needed, and turns their failures into `error` messages. Serves nothing itself.
+Loads those parts when they are first needed, and turns their failures into `error` messages. Serves nothing
+itself.
 """
 
 import json
@@ -73,7 +74,9 @@ class Services:
             if word is None:
                 word = "internal"
                 sys.excepthook(*sys.exc_info())
-            self._runner.error(STAGES.get(kind, "protocol"), word, str(error) or type(error).__name__, **subject)
+            self._runner.error(
+                STAGES.get(kind, "protocol"), word, str(error) or type(error).__name__, **subject
+            )
 
     def end(self):
         spared = self._made_pool.finish() if self._made_pool else None

@@ -1,7 +1,7 @@
 """The zygote: imports pytest once in the worker interpreter, then forks a worker whenever the runner asks.
 
-Stays single-threaded and imports nothing of the project, so that every worker starts as a fresh interpreter would.
-Never runs a test itself.
+Stays single-threaded and imports nothing of the project, so that every worker starts as a fresh interpreter
+would. Never runs a test itself.
 """
 
 import errno
@@ -113,7 +113,10 @@ class Zygote:
             kind = "pytest-missing" if error.name == "pytest" else "pytest-broken"
             return {"kind": kind, "message": "%s: %s (%s)" % (type(error).__name__, error, sys.executable)}
         except Exception as error:
-            return {"kind": "pytest-broken", "message": "%s: %s (%s)" % (type(error).__name__, error, sys.executable)}
+            return {
+                "kind": "pytest-broken",
+                "message": "%s: %s (%s)" % (type(error).__name__, error, sys.executable),
+            }
         if tuple(int(part) for part in pytest.__version__.split(".")[:2]) < OLDEST_PYTEST:
             oldest = "%d.%d" % OLDEST_PYTEST
             message = "pytest %s or later is needed, %s has %s" % (oldest, sys.executable, pytest.__version__)
@@ -159,6 +162,8 @@ class Zygote:
             self._link.send({"t": "forked", "worker": header["worker"], "pid": pid})
 
     def _become(self, number, descriptors):
+        # A test may look for objects through the collector, which doesn't show frozen ones.
+        gc.unfreeze()
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -127,7 +127,9 @@ def plain(value, depth):
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else repr(key): plain(item, depth + 1) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else repr(key): plain(item, depth + 1) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [plain(item, depth + 1) for item in value]
     try:

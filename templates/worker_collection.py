@@ -1,6 +1,6 @@
 """Collects one file at a time inside a pytest session that lasts: directories are collected once and kept.
 
-Fires the hooks that pytest fires, in its order, for that file alone. Never imports a file that wasn't asked for.
+Fires the hooks that pytest fires, in its order, for that file alone. Never imports what wasn't asked for.
 """
 
 import os
@@ -74,7 +74,9 @@ class Collection:
         self._collectors = ()
         config = self._session.config
         with catch_warnings_for_item(config=config, ihook=config.hook, when="collect", item=None):
-            call = CallInfo.from_call(lambda: self._collect(spec, collected), "collect", (KeyboardInterrupt, Exit))
+            call = CallInfo.from_call(
+                lambda: self._collect(spec, collected), "collect", (KeyboardInterrupt, Exit)
+            )
         if call.excinfo is not None:
             collected.items = []
             self._report_failure(spec, call.excinfo)
@@ -111,7 +113,9 @@ class Collection:
             session._collection_cache.clear()
         everything, session.items = session.items, items
         try:
-            session.config.hook.pytest_collection_modifyitems(session=session, config=session.config, items=items)
+            session.config.hook.pytest_collection_modifyitems(
+                session=session, config=session.config, items=items
+            )
         finally:
             session.items = everything
         collected.items = list(items)
@@ -119,7 +123,7 @@ class Collection:
         self._finish()
 
     def _finish(self):
-        """Fires `pytest_collection_finish`, after which pytest would forget conftests that are still to be used."""
+        """Fires `pytest_collection_finish`, without pytest forgetting conftests that are still to be used."""
         manager = self._session._fixturemanager
         pending = dict(getattr(manager, "_pending_conftests", ()))
         self._session.config.hook.pytest_collection_finish(session=self._session)
@@ -156,7 +160,7 @@ class Collection:
         return parent if node is None else node
 
     def _open(self, node):
-        """Collects a directory: loads its conftest, and lists it only if its class may list what pytest wouldn't."""
+        """Collects a directory: loads its conftest, and lists it only if its class may differ."""
         if type(node) in LISTED_LAZILY:
             with listing_nothing(node):
                 report = collect_one_node(node)

@@ -53,7 +53,14 @@ RESET = {
 
 
 def worker_arguments(session):
-    arguments = ["-p", "no:cloudist", "-p", "no:pytest_cloudist", *session["args"], "--rootdir=" + session["rootdir"]]
+    arguments = [
+        "-p",
+        "no:cloudist",
+        "-p",
+        "no:pytest_cloudist",
+        *session["args"],
+        "--rootdir=" + session["rootdir"],
+    ]
     if session["inifile"]:
         arguments += ["-c", session["inifile"]]
     return arguments + session.get("initial", [])
@@ -64,7 +71,9 @@ def add_missing_options(config, parser, args):
     built = parser._getparser() if hasattr(parser, "_getparser") else parser.optparser
     taken = set(built._option_string_actions)
     group = parser.getgroup("cloudist-worker")
-    missing = [(names, attributes) for names, attributes in OPTIONS_OF_CONTROLLERS if not taken.intersection(names)]
+    missing = [
+        (names, attributes) for names, attributes in OPTIONS_OF_CONTROLLERS if not taken.intersection(names)
+    ]
     for names, attributes in missing:
         group._addoption(*names, help="without effect here", **attributes)
     if missing:
@@ -74,7 +83,7 @@ def add_missing_options(config, parser, args):
 
 
 def neutralise(config, basetemp, worker_id):
-    """Takes back what belongs to the controller alone, and gives the worker a temporary directory of its own."""
+    """Takes back what belongs to the controller alone, and gives the worker a directory of its own."""
     option = config.option
     for name, value in RESET.items():
         if hasattr(option, name) or name == "loadgroup":

@@ -1,6 +1,6 @@
 """Which directories a worker imports from, and whether what the zygote imported early came from there.
 
-On a machine that shares its disk with the user, paths into the user's own tree are led to the snapshot's copy.
+Where a machine shares its disk with the user, paths into the user's own tree are led to the snapshot's copy.
 Never imports anything of the project.
 """
 
@@ -15,7 +15,9 @@ class PathMap:
     """Pairs of a prefix on the machine and the one it stands for at the user's."""
 
     def __init__(self, pairs):
-        self._pairs = sorted(((remote.rstrip("/"), local.rstrip("/")) for remote, local in pairs), key=longest_local)
+        self._pairs = sorted(
+            ((remote.rstrip("/"), local.rstrip("/")) for remote, local in pairs), key=longest_local
+        )
         self._locals = {remote: local for remote, local in self._pairs}
         remotes = sorted(self._locals, key=len, reverse=True)
         pattern = "|".join(re.escape(remote) for remote in remotes)
@@ -61,7 +63,9 @@ class InterpreterPaths:
         homes.update(getattr(site, "getsitepackages", list)())
         homes.add(site.getusersitepackages())
         self._homes = {os.path.normpath(home) for home in homes}
-        self._prefixes = {os.path.normpath(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+        self._prefixes = {
+            os.path.normpath(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)
+        }
 
     def apply(self, sys_path, pairs):
         """Sets `sys.path` for a session. Returns what a subprocess needs in PYTHONPATH to find the same."""

@@ -1,4 +1,4 @@
-"""The life of a worker process, from the fork to its exit status: its environment, its pytest, its last words.
+"""The life of a worker process, from the fork to its exit status: environment, pytest, last words.
 
 Never touches a test.
 """
@@ -22,14 +22,16 @@ from .worker_session import WorkerPlugin
 
 
 def make_basetemp():
-    """Where the workers of this machine keep their temporary directories, numbered and pruned as pytest does."""
+    """Where the workers of this machine keep temporary directories, numbered and pruned as pytest does."""
     import getpass
 
     try:
         user = getpass.getuser()
     except (ImportError, KeyError, OSError):
         user = "unknown"
-    root = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()).resolve() / ("pytest-of-" + user)
+    root = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()).resolve() / (
+        "pytest-of-" + user
+    )
     root.mkdir(mode=0o700, exist_ok=True)
     options = {"prefix": "pytest-", "root": root, "keep": 3, "lock_timeout": LOCK_TIMEOUT, "mode": 0o700}
     if "register" in make_numbered_dir_with_cleanup.__code__.co_varnames:

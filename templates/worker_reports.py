@@ -43,7 +43,7 @@ class Reports:
         """A test with its reports, which are JSON text already."""
         head = dump({"nodeid": item.nodeid, "location": item.location, "keywords": list(item.keywords)})
         head = self._paths.local_text(head)
-        return ("%s,\"reports\":[%s]}" % (head[:-1], ",".join(reports))).encode("ascii")
+        return ('%s,"reports":[%s]}' % (head[:-1], ",".join(reports))).encode("ascii")
 
 
 def is_plain(report):

@@ -1,7 +1,7 @@
 """A worker: one pytest session that collects and runs what its queue tells, and reports as it goes.
 
-To plugins it looks like a worker of pytest-xdist. A test's teardown report waits until the next test is known, so that
-wider fixtures live as long as in one pytest process. Never decides what to run.
+To plugins it looks like a worker of pytest-xdist. A test's teardown report waits until the next is known,
+so that wider fixtures live as long as in one pytest process. Never decides what to run.
 """
 
 import base64
@@ -73,7 +73,9 @@ class WorkerPlugin:
     # Start
 
     def pytest_addoption(self, parser):
-        parser.prog = os.path.basename(self._description["mainargv"][0]) if self._description["mainargv"] else "pytest"
+        parser.prog = (
+            os.path.basename(self._description["mainargv"][0]) if self._description["mainargv"] else "pytest"
+        )
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self, early_config, parser, args):
@@ -166,7 +168,7 @@ class WorkerPlugin:
         return True
 
     def _must_ask(self, token):
-        """Whether the runner has to be asked before the token can be used, which may mean to import a file."""
+        """Whether the runner must be asked before the token can be used, which may mean to import a file."""
         if token[0] == NONE:
             return False
         try:

@@ -1,6 +1,6 @@
 """Tears down what the next test doesn't share with the last, as the last part of that test's own teardown.
 
-Captures output, logging and warnings meanwhile, as pytest does in a teardown. Never tears down a function's fixtures.
+Captures output, logging and warnings meanwhile, as pytest does. Never tears down a function's fixtures.
 """
 
 from contextlib import ExitStack, contextmanager
@@ -8,6 +8,7 @@ from functools import partial
 
 from _pytest.logging import LogCaptureHandler, catching_logs
 from _pytest.outcomes import Exit
+from _pytest.reports import TestReport
 from _pytest.runner import CallInfo, _update_current_test_var
 from _pytest.warnings import catch_warnings_for_item
 
@@ -26,6 +27,11 @@ def tear_down_to(item, following, config):
     with catch_warnings_for_item(config=config, ihook=item.ihook, when="runtest", item=item):
         body = partial(captured, item, following, config)
         call = CallInfo.from_call(body, "teardown", (Exit, KeyboardInterrupt))
+    if call.excinfo is None:
+        # Plugins have made the report of this teardown already, at its first part.
+        return TestReport.from_item_and_call(item, call)
+    if getattr(item, "funcargs", {}) is None:
+        item.funcargs = {}
     return item.ihook.pytest_runtest_makereport(item=item, call=call)
 
 
@@ -65,7 +71,7 @@ def joined(own, late):
     late.sections = merged(late.sections)
     if own is None:
         return late
-    report = own if own.outcome == "failed" else late
+    report = late if late.outcome == "failed" and own.outcome != "failed" else own
     report.duration = own.duration + late.duration
     if hasattr(own, "start"):
         report.start, report.stop = own.start, late.stop

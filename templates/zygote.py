@@ -41,7 +41,9 @@ class Zygote:
         try:
             argv = [python, "-c", BOOT]
             streams = (nowhere, errors, errors)
-            self.pid = pool.runner.processes.spawn(argv, env, "/", streams, self._exited, socket=theirs.fileno())
+            self.pid = pool.runner.processes.spawn(
+                argv, env, "/", streams, self._exited, socket=theirs.fileno()
+            )
         except BaseException:
             ours.close()
             os.close(self._errors)
@@ -124,10 +126,14 @@ class Zygote:
 
 def environment(additions):
     """What an interpreter for workers starts with; `sys.path` is set from within."""
-    return dict(os.environ, **{name: value for name, value in (additions or {}).items() if name != "PYTHONPATH"})
+    return dict(
+        os.environ, **{name: value for name, value in (additions or {}).items() if name != "PYTHONPATH"}
+    )
 
 
 def interpreter_environment(env):
     """The variables that a process reads once, when it starts."""
     fixed = ("PYTHON", "LC_", "LD_", "DYLD_", "MALLOC_")
-    return {name: value for name, value in env.items() if name.startswith(fixed) or name in ("LANG", "LANGUAGE")}
+    return {
+        name: value for name, value in env.items() if name.startswith(fixed) or name in ("LANG", "LANGUAGE")
+    }

@@ -25,6 +25,8 @@ pub mod exit_code {
     pub const UNFINISHED: u8 = 96;
     pub const INTERNAL: u8 = 97;
     pub const INTERRUPTED: u8 = 130;
+    /// As if SIGPIPE had ended it.
+    pub const BROKEN_PIPE: u8 = 141;
     pub const TERMINATED: u8 = 143;
 }
 

@@ -115,6 +115,9 @@ fn argv(command: &[String]) -> Vec<String> {
 }
 
 fn status(ending: &CommandEnding) -> Result<u8, Failure> {
+    if ending.unheard {
+        return Ok(exit_code::BROKEN_PIPE);
+    }
     match ending.interrupted {
         Some(Signal::Interrupt) => return Ok(exit_code::INTERRUPTED),
         Some(_) => return Ok(exit_code::TERMINATED),

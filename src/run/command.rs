@@ -65,6 +65,8 @@ pub enum Stream {
 pub struct CommandEnding {
     pub statuses: BTreeMap<u32, i32>,
     pub interrupted: Option<Signal>,
+    /// Nobody takes the output any more, so the command has nobody to run for.
+    pub unheard: bool,
     /// Workers whose machine went before their command ended.
     pub lost: u32,
 }
@@ -110,6 +112,7 @@ impl<'a> CommandRun<'a> {
     ) -> Result<CommandEnding, RunError> {
         let mut prepared = false;
         let mut input_open = true;
+        let listener = self.output.clone();
         while !self.over() {
             let room = self.output.capacity() >= ROOM;
             tokio::select! {
@@ -131,6 +134,10 @@ impl<'a> CommandRun<'a> {
                 },
                 event = self.fleet.next(), if room => self.on_fleet(event),
                 () = has_room(&self.output), if !room => {}
+                () = listener.closed() => {
+                    self.ending.unheard = true;
+                    return Ok(self.ending);
+                }
             }
         }
         match self.last_trouble {

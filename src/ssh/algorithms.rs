@@ -18,11 +18,7 @@ const CIPHERS: &[cipher::Name] = &[
 
 /// What both halves propose.
 pub fn preferred_algorithms() -> Preferred {
-    Preferred {
-        cipher: Cow::Borrowed(CIPHERS),
-        compression: Cow::Borrowed(&[compression::NONE]),
-        ..Preferred::DEFAULT
-    }
+    Preferred { cipher: Cow::Borrowed(CIPHERS), compression: Cow::Borrowed(&[compression::NONE]), ..Preferred::DEFAULT }
 }
 
 /// The same, asking first for the kinds of host key that we can verify: a server with several keys would otherwise

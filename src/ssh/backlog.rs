@@ -34,12 +34,7 @@ pub struct Starved(Arc<Backlog>);
 
 impl Backlog {
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            waiting: AtomicUsize::new(0),
-            starved: AtomicUsize::new(0),
-            reader: AtomicWaker::new(),
-        })
+        Arc::new(Self { limit, waiting: AtomicUsize::new(0), starved: AtomicUsize::new(0), reader: AtomicWaker::new() })
     }
 
     pub fn hold(self: &Arc<Self>, bytes: Bytes) -> Held {

@@ -123,12 +123,7 @@ pub(super) fn follow(session: &Session, channel: Channel<Msg>, backlog: &Arc<Bac
         stdin: ChildStdin::new(pieces, session.clone()),
         stdout,
         stderr,
-        process: Process {
-            session: session.clone(),
-            write,
-            exit: Exit::Awaited(exit),
-            _hang_up: hang_up.drop_guard(),
-        },
+        process: Process { session: session.clone(), write, exit: Exit::Awaited(exit), _hang_up: hang_up.drop_guard() },
     }
 }
 

@@ -201,9 +201,13 @@ impl AuthError {
                 "add a key with `ssh-add`, or name one with `IdentityFile` in ~/.ssh/config".into()
             }
             AuthError::Rejected { user, .. } => {
-                format!("add one of these public keys to ~{user}/.ssh/authorized_keys on the machine, or fix the user name")
+                format!(
+                    "add one of these public keys to ~{user}/.ssh/authorized_keys on the machine, or fix the user name"
+                )
             }
-            AuthError::Partial { .. } => "only public keys are supported: allow `AuthenticationMethods publickey`".into(),
+            AuthError::Partial { .. } => {
+                "only public keys are supported: allow `AuthenticationMethods publickey`".into()
+            }
         }
     }
 }

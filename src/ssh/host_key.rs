@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
-use super::known_hosts::{KnownHosts, Verdict};
 use super::HostKeyError;
+use super::known_hosts::{KnownHosts, Verdict};
 
 /// How the server must prove who it is.
 #[derive(Clone, Debug)]

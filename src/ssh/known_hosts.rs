@@ -135,8 +135,9 @@ impl Line {
 
 fn lists(hosts: &HostPatterns, name: &str) -> bool {
     match hosts {
-        HostPatterns::HashedName { salt, hash } => Hmac::<Sha1>::new_from_slice(salt)
-            .is_ok_and(|hmac| hmac.chain_update(name).verify_slice(hash).is_ok()),
+        HostPatterns::HashedName { salt, hash } => {
+            Hmac::<Sha1>::new_from_slice(salt).is_ok_and(|hmac| hmac.chain_update(name).verify_slice(hash).is_ok())
+        }
         HostPatterns::Patterns(patterns) => {
             let mut listed = false;
             for pattern in patterns {
@@ -266,10 +267,7 @@ mod tests {
     fn an_authority_is_not_a_key() {
         let authority = key();
         let known = known(&line("@cert-authority *.example.org", &authority));
-        assert_eq!(
-            known.check("a.example.org", Some(22), &authority),
-            Verdict::Unknown { authority: Some(at(1)) }
-        );
+        assert_eq!(known.check("a.example.org", Some(22), &authority), Verdict::Unknown { authority: Some(at(1)) });
         assert!(known.algorithms("a.example.org", Some(22)).is_empty());
     }
 

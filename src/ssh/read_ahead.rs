@@ -116,9 +116,7 @@ mod tests {
     async fn two_that_write_first_do_not_wait_for_each_other() {
         const LENGTH: usize = 5 << 20;
         let (one, other) = duplex(1000);
-        let both = async {
-            tokio::join!(write_then_read(ReadAhead::new(one), LENGTH), write_then_read(other, LENGTH))
-        };
+        let both = async { tokio::join!(write_then_read(ReadAhead::new(one), LENGTH), write_then_read(other, LENGTH)) };
         let both = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
         assert_eq!(both.expect("no deadlock"), (LENGTH, LENGTH));
     }

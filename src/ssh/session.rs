@@ -21,9 +21,8 @@ use super::child::{self, Child};
 use super::error::refusal;
 use super::host_key::Expectation;
 use super::{
-    Backlog, ChildError, ConnectError, ConnectFailure, Disconnection, Endpoint, HostKeyError, ReadAhead, Severed, Stage,
-    Throttled,
-    preferred_for_host_keys,
+    Backlog, ChildError, ConnectError, ConnectFailure, Disconnection, Endpoint, HostKeyError, ReadAhead, Severed,
+    Stage, Throttled, preferred_for_host_keys,
 };
 
 /// How much output of all commands may wait here for its readers before we stop reading from the machine.

@@ -1,4 +1,4 @@
-"""Compares what two runs of one suite recorded, as multisets, entry by entry.
+"""Compares what two runs of one suite recorded, as multisets, node by node.
 
 Knows the shape of a record, and nothing of how the runs were made. Explains nothing by itself.
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable, Iterator
 
-PARTS = ("reports", "collection", "deselected")
+Entry = tuple[str, ...]
+SHOWN_ENTRIES = 6
 
 
 @dataclass(frozen=True)
@@ -21,33 +22,41 @@ class Record:
 
     tests: int
     exit_status: int
-    entries: Counter[tuple[str, ...]]
-    warnings: frozenset[tuple[str, ...]]
+    nodes: dict[str, Counter[Entry]]
+    """By node id: what was reported of it, and how often."""
+    warnings: frozenset[Entry]
 
     @classmethod
-    def read(cls, path: Path) -> Record:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        entries: Counter[tuple[str, ...]] = Counter()
-        for part in PARTS:
+    def read(cls, path: Path, volatile: list[str]) -> Record:
+        """`volatile` matches what is different in every run, such as the clock."""
+        text = path.read_text(encoding="utf-8")
+        for pattern in volatile:
+            text = re.sub(pattern, "*", text)
+        data = json.loads(text)
+        nodes: dict[str, Counter[Entry]] = {}
+        for part in ("reports", "collection", "deselected"):
             for row, count in data[part]:
-                entries[(row[0], part, *row[1:])] += count
+                nodes.setdefault(row[0], Counter())[(part, *row[1:])] += count
         warnings = frozenset(tuple(row[1:]) for row, _ in data["warnings"])
-        return cls(data["tests"], data["exit_status"], entries, warnings)
+        return cls(data["tests"], data["exit_status"], nodes, warnings)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that one run told more often than the other."""
+    """What the two runs disagree about, of one node or of the session."""
 
     nodeid: str
-    text: str
+    plain: str
+    cloudist: str
 
     def __str__(self) -> str:
-        return f"{self.nodeid or '(session)'}: {self.text}"
+        return f"{self.nodeid or '(session)'}\n      plain:    {self.plain}\n      cloudist: {self.cloudist}"
 
 
 @dataclass(frozen=True)
 class Explanation:
+    """A difference that has to be, and why."""
+
     nodeid: str
     why: str
 
@@ -59,39 +68,60 @@ class Explanation:
 class Verdict:
     unexplained: list[Difference] = field(default_factory=list)
     explained: list[tuple[Difference, str]] = field(default_factory=list)
-    unstable: list[Difference] = field(default_factory=list)
+    flaky: list[Difference] = field(default_factory=list)
 
     @property
     def word(self) -> str:
         if self.unexplained:
-            return f"{len(self.unexplained)} differences"
-        known = len(self.explained) + len(self.unstable)
-        return f"same but for {known} explained" if known else "same"
+            return f"{len(self.unexplained)} different"
+        known = [(len(self.explained), "explained"), (len(self.flaky), "flaky")]
+        return ", ".join(["same"] + [f"{count} {kind}" for count, kind in known if count])
 
 
 def differences(plain: Record, other: Record) -> Iterator[Difference]:
-    """Every entry that the two do not have equally often."""
+    """Every node of which the two do not tell the same equally often."""
     if plain.exit_status != other.exit_status:
-        yield Difference("", f"exit status {plain.exit_status} plain, {other.exit_status} through cloudist")
-    for entry in sorted(plain.entries.keys() | other.entries.keys()):
-        before, after = plain.entries[entry], other.entries[entry]
+        yield Difference("", f"exit status {plain.exit_status}", f"exit status {other.exit_status}")
+    nothing: Counter[Entry] = Counter()
+    for nodeid in sorted(plain.nodes.keys() | other.nodes.keys()):
+        before, after = plain.nodes.get(nodeid, nothing), other.nodes.get(nodeid, nothing)
         if before != after:
-            nodeid, *rest = entry
-            yield Difference(nodeid, f"{' '.join(rest)}: {before} plain, {after} through cloudist")
+            yield Difference(nodeid, *_told(before, after))
     for warning in sorted(plain.warnings ^ other.warnings):
-        side = "plain" if warning in plain.warnings else "through cloudist"
-        yield Difference("", f"warning only {side}: {' '.join(warning)}")
+        text = f"warning {' '.join(warning)}"
+        yield Difference("", text, "") if warning in plain.warnings else Difference("", "", text)
 
 
-def judge(found: Iterable[Difference], explanations: list[Explanation], unstable: set[str]) -> Verdict:
-    """Sorts differences by what is known of them; `unstable` names the nodes that two plain runs disagree about."""
+def _told(before: Counter[Entry], after: Counter[Entry]) -> tuple[str, str]:
+    """What only the one and what only the other told: without details unless it is these that differ."""
+    bare_before, bare_after = _bare(before), _bare(after)
+    if bare_before != bare_after:
+        before, after = bare_before, bare_after
+    return _text(before - after), _text(after - before)
+
+
+def _bare(entries: Counter[Entry]) -> Counter[Entry]:
+    bare: Counter[Entry] = Counter()
+    for entry, count in entries.items():
+        bare[entry[:2]] += count
+    return bare
+
+
+def _text(entries: Counter[Entry]) -> str:
+    parts = [f"{' '.join(entry)}{f' × {count}' if count > 1 else ''}" for entry, count in sorted(entries.items())]
+    more = len(parts) - SHOWN_ENTRIES
+    return "; ".join(parts[:SHOWN_ENTRIES]) + (f"; and {more} more" if more > 0 else "") or "nothing"
+
+
+def judge(found: Iterable[Difference], explanations: list[Explanation], flaky: set[str]) -> Verdict:
+    """Sorts differences by what is known of them; `flaky` names the nodes that two plain runs disagree about."""
     verdict = Verdict()
     for difference in found:
         known = next((item for item in explanations if item.covers(difference)), None)
         if known is not None:
             verdict.explained.append((difference, known.why))
-        elif difference.nodeid and difference.nodeid in unstable:
-            verdict.unstable.append(difference)
+        elif difference.nodeid and difference.nodeid in flaky:
+            verdict.flaky.append(difference)
         else:
             verdict.unexplained.append(difference)
     return verdict

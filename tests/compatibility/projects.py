@@ -40,6 +40,7 @@ class Project:
     requirements: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     remove: list[str] = field(default_factory=list)
+    volatile: list[str] = field(default_factory=list)
     explained: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -62,7 +63,7 @@ class Project:
     def fingerprint(self) -> str:
         """Changes with all that the source and the environment are made of."""
         described = asdict(self)
-        for name in ("args", "explained", "brings"):
+        for name in ("args", "explained", "volatile", "brings"):
             del described[name]
         content = json.dumps(described, sort_keys=True) + CONSTRAINTS.read_text() + sys.version
         return hashlib.sha256(content.encode()).hexdigest()

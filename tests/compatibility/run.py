@@ -107,7 +107,7 @@ def run(project: Project, command: list[str], name: str) -> Run:
     text = output.read_text(encoding="utf-8", errors="replace")
     if status is None or not record.is_file():
         return Run(seconds, None, text)
-    return Run(seconds, replace(Record.read(record), exit_status=status), text)
+    return Run(seconds, replace(Record.read(record, project.volatile), exit_status=status), text)
 
 
 def flaky_nodes(project: Project, plain: Record) -> set[str]:
@@ -157,9 +157,9 @@ def show(result: Result) -> None:
     tests = result.plain.record.tests if result.plain and result.plain.record else 0
     print(f"{result.project.name:22}{result.project.version:12}{tests:7}{plain:>12}{through:>12}   {result.word}")
     if result.verdict is not None:
-        lines = [f"  DIFFERS {item}" for item in result.verdict.unexplained]
-        lines += [f"  flaky {item}" for item in result.verdict.unstable]
-        lines += [f"  explained {item}\n    because {why}" for item, why in result.verdict.explained]
+        lines = [f"  different: {item}" for item in result.verdict.unexplained]
+        lines += [f"  flaky: {item}" for item in result.verdict.flaky]
+        lines += [f"  explained: {item}\n      because {why}" for item, why in result.verdict.explained]
         print(*lines[:SHOWN_DIFFERENCES], sep="\n", end="\n" if lines else "")
         if len(lines) > SHOWN_DIFFERENCES:
             print(f"  and {len(lines) - SHOWN_DIFFERENCES} more")

@@ -10,8 +10,7 @@ use cloudist::provider::hosts::{HostList, SshConfig};
 use cloudist::provider::{Hosts, LaunchRequest, LeaseEvent, Provider};
 use cloudist::ssh::{
     AgentKeys, AuthError, ChildError, ConnectError, ConnectFailure, Disconnection, Endpoint, ExitStatus, HostKey,
-    HostKeyError, Identity, KeyOffer, Liveness, PublicKey, Retry, Session, Transport, connect_with_retry,
-    generate_key,
+    HostKeyError, Identity, KeyOffer, Liveness, PublicKey, Retry, Session, Transport, connect_with_retry, generate_key,
 };
 use rustix::process::Signal as Kill;
 use tokio::sync::mpsc;
@@ -29,8 +28,7 @@ async fn refused(endpoint: &Endpoint) -> ConnectError {
 }
 
 fn listed(sshd: &Sshd, file: &Path) -> Endpoint {
-    let host_key =
-        HostKey::KnownHosts { files: vec![file.into()], name: "127.0.0.1".into(), port: Some(sshd.port()) };
+    let host_key = HostKey::KnownHosts { files: vec![file.into()], name: "127.0.0.1".into(), port: Some(sshd.port()) };
     Endpoint { host_key, ..sshd.endpoint() }
 }
 
@@ -202,8 +200,7 @@ async fn key_files_of_every_kind() {
 async fn an_encrypted_key_is_explained() {
     let Some(sshd) = Sshd::builder().start() else { return };
     let file = sshd.directory().join("locked");
-    let made =
-        Command::new("ssh-keygen").args(["-q", "-N", "secret", "-t", "ed25519", "-f"]).arg(&file).status();
+    let made = Command::new("ssh-keygen").args(["-q", "-N", "secret", "-t", "ed25519", "-f"]).arg(&file).status();
     assert!(made.expect("ssh-keygen").success());
     let offer = KeyOffer { agent: None, files: vec![file.clone()], agent_keys: AgentKeys::All };
     let error = refused(&offering(&sshd, offer)).await;
@@ -299,8 +296,7 @@ async fn a_full_server_drops_us() {
 async fn a_connection_that_is_dropped_is_tried_again() {
     let Some(sshd) = Sshd::builder().start() else { return };
     let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let transport =
-        Transport::Tcp { host: "127.0.0.1".into(), port: door.local_addr().expect("its address").port() };
+    let transport = Transport::Tcp { host: "127.0.0.1".into(), port: door.local_addr().expect("its address").port() };
     let endpoint = Endpoint { transport, ..sshd.endpoint() };
     let relaying = async {
         for _ in 0..2 {

@@ -1,4 +1,4 @@
-"""A machine for every test that asks for one, and a project for each worker interpreter in CLOUDIST_TEST_PYTHONS."""
+"""A machine for every test that asks for one, and a project for each interpreter in CLOUDIST_TEST_PYTHONS."""
 
 import os
 import sys
@@ -12,7 +12,9 @@ from harness import Machine, Project, Run, pythons  # noqa: E402
 
 def pytest_generate_tests(metafunc):
     if "python" in metafunc.fixturenames:
-        metafunc.parametrize("python", pythons(), ids=lambda path: os.path.basename(os.path.dirname(os.path.dirname(path))))
+        metafunc.parametrize(
+            "python", pythons(), ids=lambda path: os.path.basename(os.path.dirname(os.path.dirname(path)))
+        )
 
 
 @pytest.fixture

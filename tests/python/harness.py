@@ -58,7 +58,11 @@ class Machine:
         self.base = Path(base)
         self.run = run
         self._buffer = bytearray()
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "COV_", "CLOUDIST"))}
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("PYTEST", "COV_", "CLOUDIST"))
+        }
         environment.update(env or {})
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", "exec %s -c '%s'" % (python, BOOTSTRAP)],
@@ -76,7 +80,10 @@ class Machine:
         del self._buffer[: self._buffer.index(MAGIC) + len(MAGIC)]
 
     def hello(self):
-        self.send({"t": "hello", "protocol": 1, "run": self.run, "base": str(self.base)}, json.dumps(modules()).encode())
+        self.send(
+            {"t": "hello", "protocol": 1, "run": self.run, "base": str(self.base)},
+            json.dumps(modules()).encode(),
+        )
         self.ready = self.wait("ready")
         return self
 
@@ -148,7 +155,10 @@ class Machine:
         snapshot = hashlib.sha256(manifest).hexdigest()
         self.send({"t": "snapshot", "id": snapshot}, zlib.compress(manifest))
         for digest in self.wait("need").json():
-            self.send({"t": "blob", "hash": digest, "size": len(contents[digest]), "offset": 0, "z": False}, contents[digest])
+            self.send(
+                {"t": "blob", "hash": digest, "size": len(contents[digest]), "offset": 0, "z": False},
+                contents[digest],
+            )
         self.send({"t": "build", "id": snapshot})
         return self.wait("built")["tree"]
 
@@ -191,7 +201,9 @@ class Project:
         return session
 
     def chain(self, path, packages_only):
-        directories = [parent for parent in reversed(path.parents) if parent == self.root or self.root in parent.parents]
+        directories = [
+            parent for parent in reversed(path.parents) if parent == self.root or self.root in parent.parents
+        ]
         if packages_only:
             directories = [directory for directory in directories if (directory / "__init__.py").exists()]
         return [str(directory) for directory in directories]
@@ -210,7 +222,12 @@ class Run:
         self.names = {}
         self.packages_only = False
         machine.send(
-            {"t": "start", "workers": list(range(workers)), "count": workers, "session": project.session(**changes)}
+            {
+                "t": "start",
+                "workers": list(range(workers)),
+                "count": workers,
+                "session": project.session(**changes),
+            }
         )
         for _ in range(workers):
             self.info = machine.wait("up")["info"]
@@ -218,7 +235,14 @@ class Run:
 
     def file(self, number, name, worker=0, execute=True, tests=None, select=None, wait=True):
         spec = self.project.spec(name, self.packages_only, select)
-        header = {"t": "run", "worker": worker, "file": number, "spec": spec, "tests": tests, "execute": execute}
+        header = {
+            "t": "run",
+            "worker": worker,
+            "file": number,
+            "spec": spec,
+            "tests": tests,
+            "execute": execute,
+        }
         self.machine.send(header)
         if tests is None and wait:
             collected = self.machine.wait("collected", file=number)

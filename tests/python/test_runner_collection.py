@@ -44,7 +44,9 @@ def {name}_each(request):
     project.write("pkg/deep/test_three.py", "def test_three(): pass\n")
     project.write("test_outside.py", "def test_outside(): pass\n")
     run = start()
-    for number, name in enumerate(("pkg/test_one.py", "pkg/deep/test_two.py", "pkg/deep/test_three.py", "test_outside.py")):
+    for number, name in enumerate(
+        ("pkg/test_one.py", "pkg/deep/test_two.py", "pkg/deep/test_three.py", "test_outside.py")
+    ):
         run.file(number, name)
     assert all(outcome.failed == 0 for outcome in run.results(4).values())
     run.close()
@@ -109,11 +111,17 @@ def test_duplicate_ids_are_told_apart(project, start):
     project.write("conftest.py", "def pytest_collection_modifyitems(items):\n    items.extend(list(items))\n")
     project.write("test_a.py", "def test_it(): pass\n")
     run = start()
-    assert run.file(0, "test_a.py", execute=False)["tests"] == [["test_a.py::test_it", 0], ["test_a.py::test_it", 1]]
+    assert run.file(0, "test_a.py", execute=False)["tests"] == [
+        ["test_a.py::test_it", 0],
+        ["test_a.py::test_it", 1],
+    ]
 
 
 def test_deselection_is_told(project, start):
-    project.write("test_a.py", "import pytest\ndef test_x(): pass\ndef test_y(): pass\n@pytest.mark.slow\ndef test_xz(): pass\n")
+    project.write(
+        "test_a.py",
+        "import pytest\ndef test_x(): pass\ndef test_y(): pass\n@pytest.mark.slow\ndef test_xz(): pass\n",
+    )
     project.write("pytest.ini", "[pytest]\nmarkers = slow\n")
     project.args += ["-k", "x", "-m", "not slow"]
     run = start()
@@ -139,7 +147,11 @@ def test_selection_by_name(project, start):
     run = start()
     select = [["test_p"], ["TestC", "test_s"], ["test_absent"], ["TestC", "test_absent"]]
     collected = run.file(0, "test_a.py", select=select)
-    assert [name.partition("::")[2] for name, _ in collected["tests"]] == ["test_p[1]", "test_p[2]", "TestC::test_s"]
+    assert [name.partition("::")[2] for name, _ in collected["tests"]] == [
+        "test_p[1]",
+        "test_p[2]",
+        "TestC::test_s",
+    ]
     assert collected["notfound"] == [["test_absent"], ["TestC", "test_absent"]]
     assert "<Module test_a.py>" in collected["notfound_messages"][0]
     assert project.local + "/test_a.py::test_absent" in collected["notfound_messages"][0]
@@ -208,7 +220,11 @@ def test_warnings_at_import_and_in_tests(project, start, machine):
         "UserWarning",
     )
     assert first["filename"] == project.local + "/test_a.py"
-    assert (second["when"], second["nodeid"], second["message_args"]) == ("runtest", "test_a.py::test_it", ["in test", 7])
+    assert (second["when"], second["nodeid"], second["message_args"]) == (
+        "runtest",
+        "test_a.py::test_it",
+        ["in test", 7],
+    )
 
 
 def test_a_file_named_by_the_user_need_not_match_the_patterns(project, start):
@@ -249,7 +265,10 @@ def test_collection_hooks_fire(project, start):
         "def pytest_collection_finish(session): seen.append('finish %d' % len(session.items))\n"
         "def pytest_collection_modifyitems(items): seen.append('modify %d' % len(items))\n",
     )
-    project.write("test_a.py", "def test_a(pytestconfig):\n    import conftest\n    print('; '.join(conftest.seen))\n    assert 0\n")
+    project.write(
+        "test_a.py",
+        "def test_a(pytestconfig):\n    import conftest\n    print('; '.join(conftest.seen))\n    assert 0\n",
+    )
     project.write("test_b.py", "def test_b(): pass\n")
     run = start()
     run.file(0, "test_a.py", execute=False)

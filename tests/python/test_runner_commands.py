@@ -11,7 +11,9 @@ from harness import Closed
 
 def output(machine, number):
     """Both streams of a command that has ended."""
-    return tuple(b"".join(f.blob for f in machine.all("output", id=number, stream=stream)) for stream in (1, 2))
+    return tuple(
+        b"".join(f.blob for f in machine.all("output", id=number, stream=stream)) for stream in (1, 2)
+    )
 
 
 def test_both_streams_and_the_status(machine):
@@ -21,7 +23,15 @@ def test_both_streams_and_the_status(machine):
 
 
 def test_argv_environment_and_directory(machine, tmp_path):
-    machine.send({"t": "exec", "id": 1, "argv": ["sh", "-c", "pwd; echo $WORD $0", "a b"], "cwd": str(tmp_path), "env": {"WORD": "w"}})
+    machine.send(
+        {
+            "t": "exec",
+            "id": 1,
+            "argv": ["sh", "-c", "pwd; echo $WORD $0", "a b"],
+            "cwd": str(tmp_path),
+            "env": {"WORD": "w"},
+        }
+    )
     assert machine.wait("exited")["status"] == 0
     assert output(machine, 1)[0].decode().splitlines() == [os.path.realpath(tmp_path), "w a b"]
 
@@ -63,7 +73,13 @@ def test_an_engine_that_does_not_read_stops_producers_alone(machine):
 
 
 def test_signals_reach_the_whole_group(machine):
-    machine.send({"t": "exec", "id": 1, "shell": "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done"})
+    machine.send(
+        {
+            "t": "exec",
+            "id": 1,
+            "shell": "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done",
+        }
+    )
     machine.wait("output", id=1)
     machine.send({"t": "signal", "id": 1, "signal": "INT"})
     assert machine.wait("exited")["status"] == 5
@@ -96,12 +112,22 @@ def test_commands_run_in_the_snapshot(machine):
     tree = machine.snapshot(FILES)
     machine.send({"t": "exec", "id": 1, "shell": "pwd; cat a.txt"})
     machine.wait("exited")
-    assert output(machine, 1)[0].decode().split() == [os.path.join(os.path.realpath(tree), "0-project"), "alpha"]
+    assert output(machine, 1)[0].decode().split() == [
+        os.path.join(os.path.realpath(tree), "0-project"),
+        "alpha",
+    ]
 
 
 def test_fetch(machine):
     tree = machine.snapshot(FILES)
-    machine.send({"t": "fetch", "id": 3, "globs": ["**/*.txt", "big.bin", "deep"], "cwd": os.path.join(tree, "0-project")})
+    machine.send(
+        {
+            "t": "fetch",
+            "id": 3,
+            "globs": ["**/*.txt", "big.bin", "deep"],
+            "cwd": os.path.join(tree, "0-project"),
+        }
+    )
     assert machine.wait("fetched", id=3)["count"] == 3
     contents = {}
     for frame in machine.all("fetched-file"):
@@ -141,7 +167,15 @@ def test_init_is_exclusive_in_a_tree(boot, tmp_path):
     tree.mkdir()
     first, second = boot(run="one"), boot(run="two")
     for machine in (first, second):
-        machine.send({"t": "init", "command": "echo x >> log; sleep 0.4; echo y >> log", "key": "k", "env": {}, "cwd": str(tree)})
+        machine.send(
+            {
+                "t": "init",
+                "command": "echo x >> log; sleep 0.4; echo y >> log",
+                "key": "k",
+                "env": {},
+                "cwd": str(tree),
+            }
+        )
     done = [machine.wait("init-done")["cached"] for machine in (first, second)]
     assert sorted(done) == [False, True]
     assert (tree / "log").read_text() == "x\ny\n"

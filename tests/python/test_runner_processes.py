@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,9 @@ def wait_until(condition, patience=10):
 
 
 def test_a_test_that_exits_is_named(project, start, machine):
-    project.write("test_a.py", "import os\ndef test_1(): pass\ndef test_2(): os._exit(7)\ndef test_3(): pass\n")
+    project.write(
+        "test_a.py", "import os\ndef test_1(): pass\ndef test_2(): os._exit(7)\ndef test_3(): pass\n"
+    )
     run = start()
     run.file(0, "test_a.py")
     died = machine.wait("died")
@@ -38,7 +39,11 @@ def test_a_segfault_leaves_its_stack(project, start, machine):
     project.write(
         "test_a.py",
         "import os, faulthandler\n"
-        "def test_1():\n    for n in range(100):\n        try: os.close(n)\n        except OSError: pass\n    faulthandler._sigsegv()\n",
+        "def test_1():\n"
+        "    for n in range(100):\n"
+        "        try: os.close(n)\n"
+        "        except OSError: pass\n"
+        "    faulthandler._sigsegv()\n",
     )
     run = start()
     run.file(0, "test_a.py")
@@ -100,7 +105,11 @@ def test_hostile_tests_leave_the_protocol_whole(project, start):
 def test_closing_low_descriptors(project, start):
     project.write(
         "test_a.py",
-        "import os\ndef test_1():\n    for n in range(100):\n        try: os.close(n)\n        except OSError: pass\n",
+        "import os\n"
+        "def test_1():\n"
+        "    for n in range(100):\n"
+        "        try: os.close(n)\n"
+        "        except OSError: pass\n",
     )
     project.args.append("-s")
     run = start()
@@ -112,7 +121,10 @@ def test_abort_interrupts_after_the_grace(project, start, machine):
     project.write(
         "test_a.py",
         "import time, pytest\n"
-        "@pytest.fixture(scope='session', autouse=True)\ndef wide():\n    yield\n    open('torn down', 'w').close()\n"
+        "@pytest.fixture(scope='session', autouse=True)\n"
+        "def wide():\n"
+        "    yield\n"
+        "    open('torn down', 'w').close()\n"
         "def test_1(): pass\ndef test_2(): time.sleep(60)\ndef test_3(): pass\n",
     )
     run = start()
@@ -139,7 +151,11 @@ def test_abort_lets_a_short_test_finish(project, start, machine):
 def test_abort_kills_what_ignores_it(project, start, machine):
     project.write(
         "test_a.py",
-        "import time, signal\ndef test_1():\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n    open('running', 'w').close()\n    time.sleep(60)\n",
+        "import time, signal\n"
+        "def test_1():\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "    open('running', 'w').close()\n"
+        "    time.sleep(60)\n",
     )
     run = start()
     run.file(0, "test_a.py")
@@ -183,7 +199,7 @@ def test_the_end_of_stdin_ends_everything(project, start, machine, how):
     run.file(0, "test_a.py")
     machine.send({"t": "exec", "id": 1, "shell": "sleep 300 & echo $! $$; wait"})
     for name in ("daemon", "worker"):
-        wait_until(lambda: (project.root / name).exists() and (project.root / name).read_text())
+        wait_until(lambda path=project.root / name: path.exists() and path.read_text())
     pids = [int((project.root / name).read_text()) for name in ("daemon", "worker")]
     pids += [int(pid) for pid in machine.wait("output", id=1).blob.split()]
     assert all(map(alive, pids))
@@ -198,7 +214,13 @@ def test_the_end_of_stdin_ends_everything(project, start, machine, how):
 
 
 def test_a_killed_runner_takes_its_workers_along(project, start, machine):
-    project.write("test_a.py", "import os, time\ndef test_1():\n    open('worker', 'w').write(str(os.getpid()))\n    time.sleep(300)\n")
+    project.write(
+        "test_a.py",
+        "import os, time\n"
+        "def test_1():\n"
+        "    open('worker', 'w').write(str(os.getpid()))\n"
+        "    time.sleep(300)\n",
+    )
     run = start()
     run.file(0, "test_a.py")
     wait_until(lambda: (project.root / "worker").exists() and (project.root / "worker").read_text())
@@ -216,7 +238,9 @@ def test_two_runs_at_once(boot, project):
 
 
 def test_missing_interpreter(project, machine):
-    machine.send({"t": "start", "workers": [0, 1], "count": 2, "session": project.session(python="/nowhere/python")})
+    machine.send(
+        {"t": "start", "workers": [0, 1], "count": 2, "session": project.session(python="/nowhere/python")}
+    )
     for _ in range(2):
         failed = machine.wait("failed")
         assert failed["kind"] == "python-missing" and "/nowhere/python" in failed["message"]
@@ -225,7 +249,7 @@ def test_missing_interpreter(project, machine):
 def test_missing_pytest(project, machine, tmp_path):
     project.env["PYTHONNOUSERSITE"] = "1"
     bare = tmp_path / "python"
-    bare.write_text("#!/bin/sh\nexec %s -S -E \"$@\"\n" % os.path.realpath(project.python))
+    bare.write_text('#!/bin/sh\nexec %s -S -E "$@"\n' % os.path.realpath(project.python))
     bare.chmod(0o755)
     machine.send({"t": "prepare", "python": str(bare)})
     machine.send({"t": "start", "workers": [0], "count": 1, "session": project.session(python=str(bare))})
@@ -239,10 +263,20 @@ def test_missing_pytest(project, machine, tmp_path):
         ({"conftest.py": "import absent_thing\n"}, [], "conftest-error", "No module named 'absent_thing'"),
         ({}, ["--no-such-option"], "usage-error", "unrecognized arguments: --no-such-option"),
         ({}, ["-p", "absent_plugin"], "usage-error", "absent_plugin"),
-        ({"conftest.py": "def pytest_configure(config): raise RuntimeError('broken')\n"}, [], "internal-error", "broken"),
+        (
+            {"conftest.py": "def pytest_configure(config): raise RuntimeError('broken')\n"},
+            [],
+            "internal-error",
+            "broken",
+        ),
         ({"conftest.py": "import sys\nsys.exit('leaving')\n"}, [], "exit", "leaving"),
         ({"conftest.py": "import pytest\ndef pytest_sessionstart(): pytest.exit('no')\n"}, [], "exit", "no"),
-        ({"conftest.py": "import os\nprint('words')\n", "pytest.ini": "[pytest]\nminversion = 99\n"}, [], "usage-error", "99"),
+        (
+            {"conftest.py": "import os\nprint('words')\n", "pytest.ini": "[pytest]\nminversion = 99\n"},
+            [],
+            "usage-error",
+            "99",
+        ),
     ],
 )
 def test_a_worker_that_cannot_begin_says_why(project, machine, files, args, kind, text):

@@ -9,7 +9,10 @@ def test_reports_carry_output_and_local_paths(project, start):
     project.write(
         "test_a.py",
         "import os, sys\n"
-        "def test_fails():\n    print('to stdout')\n    os.write(2, b'to stderr\\n')\n    assert 1 == 2, __file__\n"
+        "def test_fails():\n"
+        "    print('to stdout')\n"
+        "    os.write(2, b'to stderr\\n')\n"
+        "    assert 1 == 2, __file__\n"
         "def test_passes():\n    print('seen as well')\n"
         "def test_quiet(): pass\n",
     )
@@ -21,7 +24,9 @@ def test_reports_carry_output_and_local_paths(project, start):
     report = failing.when("call")
     assert ["Captured stdout call", "to stdout\n"] in report["sections"]
     assert ["Captured stderr call", "to stderr\n"] in report["sections"]
-    assert project.local + "/test_a.py" in failing.text() and str(project.root) not in json.dumps(failing.entry)
+    assert project.local + "/test_a.py" in failing.text() and str(project.root) not in json.dumps(
+        failing.entry
+    )
     assert (report["worker_id"], report["testrun_uid"], report["item_index"]) == ("gw0", "uid-1", 0)
     assert failing.entry["location"] == ["test_a.py", 1, "test_fails"]
     assert "test_fails" in failing.entry["keywords"]
@@ -47,7 +52,9 @@ def test_outcomes_of_marks(project, start):
     tests = run.by_name()
     assert tests["test_skip"].outcomes == [("setup", "skipped"), ("teardown", "passed")]
     assert tests["test_xfail"].when("call")["wasxfail"] == "" and tests["test_xfail"].failed == 0
-    assert tests["test_xpass"].when("call")["outcome"] == "passed" and "wasxfail" in tests["test_xpass"].when("call")
+    assert tests["test_xpass"].when("call")["outcome"] == "passed" and "wasxfail" in tests["test_xpass"].when(
+        "call"
+    )
     assert tests["test_strict"].failed == 1
     assert tests["test_properties"].when("call")["user_properties"][0][0] == "key"
     assert tests["test_error"].outcomes == [("setup", "failed"), ("teardown", "passed")]
@@ -136,7 +143,11 @@ def test_own_and_wide_teardown_fail_in_one_report(project, start):
 def test_a_late_failure_shows_the_fixture_alone(project, start):
     project.write(
         "conftest.py",
-        "import pytest\n@pytest.fixture(scope='session')\ndef wide():\n    yield\n    raise ValueError('late trouble')\n",
+        "import pytest\n"
+        "@pytest.fixture(scope='session')\n"
+        "def wide():\n"
+        "    yield\n"
+        "    raise ValueError('late trouble')\n",
     )
     project.write("test_a.py", "def test_it(wide): pass\n")
     run = start()
@@ -218,7 +229,9 @@ def test_maxfail_stops_the_worker(project, start):
 
 
 def test_pytest_exit_ends_the_session(project, start):
-    project.write("test_a.py", "import pytest\ndef test_1(): pytest.exit('enough', returncode=9)\ndef test_2(): pass\n")
+    project.write(
+        "test_a.py", "import pytest\ndef test_1(): pytest.exit('enough', returncode=9)\ndef test_2(): pass\n"
+    )
     run = start()
     run.file(0, "test_a.py")
     down = run.machine.wait("down")
@@ -227,8 +240,11 @@ def test_pytest_exit_ends_the_session(project, start):
 
 
 def test_shouldstop_is_forwarded(project, start):
-    project.write("conftest.py", "def pytest_runtest_logfinish(nodeid): Session.shouldstop = 'a plugin says so'\n"
-                  "def pytest_sessionstart(session):\n    global Session\n    Session = session\n")
+    project.write(
+        "conftest.py",
+        "def pytest_runtest_logfinish(nodeid): Session.shouldstop = 'a plugin says so'\n"
+        "def pytest_sessionstart(session):\n    global Session\n    Session = session\n",
+    )
     project.write("test_a.py", "def test_1(): pass\ndef test_2(): pass\n")
     run = start()
     run.file(0, "test_a.py")
@@ -254,7 +270,9 @@ def test_workeroutput_and_workerinput_keep_bytes(project, start):
 
 
 def test_internal_errors_are_told(project, start, machine):
-    project.write("conftest.py", "def pytest_runtest_logstart(nodeid): raise RuntimeError('plugin trouble')\n")
+    project.write(
+        "conftest.py", "def pytest_runtest_logstart(nodeid): raise RuntimeError('plugin trouble')\n"
+    )
     project.write("test_a.py", "def test_1(): pass\n")
     run = start()
     run.file(0, "test_a.py")
@@ -284,7 +302,9 @@ def test_subtests_belong_to_their_test(project, start):
 
 
 def test_output_with_capture_off_comes_as_it_is_printed(project, start, machine):
-    project.write("test_a.py", "import sys\ndef test_1():\n    print('hello')\n    print('trouble', file=sys.stderr)\n")
+    project.write(
+        "test_a.py", "import sys\ndef test_1():\n    print('hello')\n    print('trouble', file=sys.stderr)\n"
+    )
     project.args.append("-s")
     run = start()
     run.file(0, "test_a.py")
@@ -322,7 +342,10 @@ def test_environment_and_import_paths(project, start):
 
 
 def test_options_of_controllers_in_addopts_are_borne(project, start):
-    project.write("pytest.ini", "[pytest]\naddopts = -n 4 --dist loadfile --cloudist=test --cd-num-workers 3 -v --lf --pdb\n")
+    project.write(
+        "pytest.ini",
+        "[pytest]\naddopts = -n 4 --dist loadfile --cloudist=test --cd-num-workers 3 -v --lf --pdb\n",
+    )
     project.write("test_a.py", "def test_1(): pass\n")
     run = start()
     run.file(0, "test_a.py")
@@ -330,7 +353,9 @@ def test_options_of_controllers_in_addopts_are_borne(project, start):
 
 
 def test_a_thousand_results_arrive_in_few_frames(project, start, machine):
-    project.write("test_a.py", "import pytest\n@pytest.mark.parametrize('n', range(1000))\ndef test_n(n): pass\n")
+    project.write(
+        "test_a.py", "import pytest\n@pytest.mark.parametrize('n', range(1000))\ndef test_n(n): pass\n"
+    )
     run = start()
     run.file(0, "test_a.py")
     run.results(1000)
@@ -353,7 +378,11 @@ def test_coverage_travels_inside_the_output(project, start):
     project.write("lib/__init__.py", "def double(n):\n    return 2 * n\n")
     project.write("test_a.py", "import lib\ndef test_1(): assert lib.double(1) == 2\n")
     project.args += ["-p", "pytest_cov", "--cov=lib"]
-    workerinput = {"cov_master_host": "elsewhere", "cov_master_topdir": project.local, "cov_master_rsync_roots": []}
+    workerinput = {
+        "cov_master_host": "elsewhere",
+        "cov_master_topdir": project.local,
+        "cov_master_rsync_roots": [],
+    }
     run = start(workerinput=workerinput)
     run.file(0, "test_a.py")
     run.results(1)
@@ -363,7 +392,9 @@ def test_coverage_travels_inside_the_output(project, start):
 
 def test_random_order_is_followed(project, start):
     project.args = ["-p", "xdist", "-p", "pytest_randomly"]
-    project.write("test_a.py", "import pytest\n@pytest.mark.parametrize('n', range(50))\ndef test_n(n): pass\n")
+    project.write(
+        "test_a.py", "import pytest\n@pytest.mark.parametrize('n', range(50))\ndef test_n(n): pass\n"
+    )
     run = start(workers=2, workerinput={"randomly_seed": 11})
     run.file(0, "test_a.py")
     assert [name for name, _ in run.names[0]] != ["test_a.py::test_n[%d]" % n for n in range(50)]

@@ -87,8 +87,10 @@ impl HostConfig {
                 .collect()
         };
         // One file a line, which may hold spaces.
-        config.identity_files =
-            all("identityfile").filter(|file| *file != "none").map(|file| tokens.path(file.trim_matches('"'))).collect();
+        config.identity_files = all("identityfile")
+            .filter(|file| *file != "none")
+            .map(|file| tokens.path(file.trim_matches('"')))
+            .collect();
         config.identities_only = one("identitiesonly").is_some_and(|value| value == "yes");
         config.agent = match all("identityagent").next() {
             None | Some("SSH_AUTH_SOCK") => here.auth_sock.clone(),

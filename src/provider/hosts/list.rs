@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn every_form_of_host() {
-        let list: HostList = "user@h1:22, h2,[::1]:2222,fe80::1,[fe80::2],ssh://a@b:1,u@dom@h3".parse().expect("a list");
+        let list: HostList =
+            "user@h1:22, h2,[::1]:2222,fe80::1,[fe80::2],ssh://a@b:1,u@dom@h3".parse().expect("a list");
         assert_eq!(
             list.hosts(),
             [

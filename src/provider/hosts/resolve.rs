@@ -98,8 +98,7 @@ impl SshConfig {
 
     /// The command that passes through the hops. It never asks, and never trusts a hop that isn't known.
     fn jump(&self, hops: &[String], host: &str, port: u16) -> String {
-        let mut words: Vec<String> =
-            ["ssh", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes"].map(Into::into).into();
+        let mut words: Vec<String> = ["ssh", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes"].map(Into::into).into();
         if let Some(file) = &self.file {
             words.extend(["-F".into(), file.to_string_lossy().into_owned()]);
         }

@@ -62,8 +62,8 @@ pub struct Local {
 impl Local {
     /// `env` is added to the environment of whatever runs on the machines.
     pub fn new(env: BTreeMap<String, String>) -> Result<Self, LocalError> {
-        let program = std::env::current_exe()
-            .map_err(|source| LocalError::Spawn { program: "cloudist".into(), source })?;
+        let program =
+            std::env::current_exe().map_err(|source| LocalError::Spawn { program: "cloudist".into(), source })?;
         let pool = cache::directory().map_err(LocalError::Cache)?.join("local");
         Ok(Local::with_launcher(Launcher::new(program, vec!["machine".into()], pool, env)?))
     }

@@ -23,7 +23,9 @@ mod linux {
     /// Reaps adopted children that have ended. `expected` tells those that somebody else waits for.
     pub fn reap_orphans(expected: impl Fn(i32) -> bool) {
         for pid in children() {
-            if !expected(pid) && let Some(pid) = Pid::from_raw(pid) {
+            if !expected(pid)
+                && let Some(pid) = Pid::from_raw(pid)
+            {
                 let _ = waitpid(Some(pid), WaitOptions::NOHANG);
             }
         }
@@ -54,7 +56,9 @@ mod linux {
         let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
-            if let Some(pid) = pid && let Some(parent) = parent_of(pid) {
+            if let Some(pid) = pid
+                && let Some(parent) = parent_of(pid)
+            {
                 children.entry(parent).or_default().push(pid);
             }
         }

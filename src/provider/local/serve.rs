@@ -50,8 +50,7 @@ pub fn serve() -> Result<(), ServeError> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(ServeError::Read)?;
     let parameters: Parameters = serde_json::from_str(&line)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Process)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Process)?;
     let result = runtime.block_on(run(parameters));
     runtime.shutdown_background();
     process_tree::end_all();
@@ -61,8 +60,8 @@ pub fn serve() -> Result<(), ServeError> {
 async fn run(parameters: Parameters) -> Result<(), ServeError> {
     let client_key = PublicKey::from_openssh(&parameters.client_key)?;
     let host_key = PrivateKey::from_openssh(&parameters.host_key)?;
-    let home = Home::claim(&parameters.pool)
-        .map_err(|source| ServeError::Home { pool: parameters.pool.clone(), source })?;
+    let home =
+        Home::claim(&parameters.pool).map_err(|source| ServeError::Home { pool: parameters.pool.clone(), source })?;
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(ServeError::Listen)?;
     let port = listener.local_addr().map_err(ServeError::Listen)?.port();
     let mut stopped = std::pin::pin!(stopped()?);
@@ -114,5 +113,8 @@ fn answer(answer: &Answer) -> io::Result<()> {
 
 /// Whether accepting may go on: the peer is gone, or descriptors are short for now.
 fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
 }

@@ -56,7 +56,8 @@ pub async fn first_line(output: &mut ChildOutput) -> String {
 pub async fn gone(pid: &str) {
     let pid = Pid::from_raw(pid.parse().expect("a number")).expect("a pid");
     let watched = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-        Ok(watched) => AsyncFd::with_interest(watched, Interest::READABLE).expect("a watch"),
+        // SAFETY: an `OwnedFd` keeps the one descriptor that it owns open.
+        Ok(watched) => unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) }.expect("a watch"),
         Err(Errno::SRCH) => return,
         Err(error) => panic!("{error}"),
     };
