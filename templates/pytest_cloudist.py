@@ -36,6 +36,44 @@ IMPOSSIBLE = {
 }
 
 
+# Each also from [tool.cloudist] (without `cd-`) and from CLOUDIST_*; the engine merges and checks.
+OPTIONS = (
+    ("num-workers", "N", "store", "Workers, over all machines. Default: 2."),
+    (
+        "provider",
+        "{local,hosts,ec2}",
+        "store",
+        "Where machines come from. Default: hosts if any are named, else local.",
+    ),
+    ("hosts", "LIST", "append", "Machines to use: [user@]host[:port], separated by commas. Repeatable."),
+    ("python", "PATH", "store", "The interpreter on the machines. Default: this one on local, else python3."),
+    ("init-command", "CMD", "store", "A shell command to run once on each machine, before anything else."),
+    ("extra-files", "GLOB", "append", "Files to bring that ignore rules leave out or that lie elsewhere. Repeatable."),
+    ("tasks-per-worker-target", "N", "store", "Group the tests (or files) into N chunks per worker. Default: none."),
+    (
+        "collect",
+        "{auto,first,stream}",
+        "store",
+        "When tests may start: once all files are collected, or as they are. Default: auto, by the suite's size.",
+    ),
+    ("cpu-per-worker", "CPUS", "store", "CPUs a worker needs; fractions allowed. Default: 1."),
+    ("memory-per-worker", "SIZE", "store", "Memory a worker needs: a number of GiB, or 512MiB. Default: 2."),
+    (
+        "interrupt-prob",
+        "PERCENT",
+        "store",
+        "Highest acceptable chance that a cloud machine is taken away; 0 for none. Default: 80.",
+    ),
+    (
+        "local-machines",
+        "N",
+        "store",
+        "Embedded machines that share the workers of `local`. Default: one for four workers.",
+    ),
+    ("snapshot-limit", "SIZE", "store", "Refuse to send a project larger than this: GiB, or 500MiB. Default: 2."),
+)
+
+
 class EntryPoint:
     """Loaded through the `pytest11` entry point; registers the plugin unless it is there by another way."""
 
@@ -49,26 +87,15 @@ entry_point = EntryPoint()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("cloudist", "tests on machines of your own for a while (cloudist)")
+    group = parser.getgroup("cloudist", "tests on other machines (cloudist)")
     group.addoption(
         "--cloudist",
         choices=MODES,
         default=None,
-        help="What a machine is handed at a time: single tests, whole files, or nothing (tests run here). "
+        help="How tests are dealt out: one by one (test), a file's together (file), or not at all (no). "
         "Default: CLOUDIST_MODE, or `mode` in [tool.cloudist] of pyproject.toml, or no.",
     )
-    for name, metavar, action, help in (
-        ("tasks-per-worker-target", "N", "store", "Tests (or files) that a worker should get over the run, aimed at. Default: 50."),
-        ("num-workers", "N", "store", "Workers, each a Python process of its own. Default: 2."),
-        ("cpu-per-worker", "CORES", "store", "CPU cores for each worker. Default: 1."),
-        ("memory-per-worker", "GIB", "store", "Memory for each worker, in GiB. Default: 2."),
-        ("interrupt-prob", "PERCENT", "store", "Highest monthly chance of a spot interruption to accept, in percent. Default: 80."),
-        ("extra-files", "GLOB", "append", "Files that the tests need beside the code, relative to the working directory. Repeatable."),
-        ("init-command", "CMD", "store", "Shell command to run once on each machine, before its first test."),
-        ("provider", "{ec2,hosts,local}", "store", "Where machines come from. Default: ec2."),
-        ("hosts", "LIST", "store", "For the provider `hosts`: user@host:port, separated by commas."),
-        ("python", "PATH", "store", "Interpreter on the machines. Default: one made like the interpreter here."),
-    ):
+    for name, metavar, action, help in OPTIONS:
         group.addoption(f"--cd-{name}", metavar=metavar, action=action, default=None, help=help)
 
 
@@ -82,8 +109,9 @@ def chosen_mode(config: pytest.Config, options: Any) -> str:
 
 
 def project_mode(config: pytest.Config) -> Optional[str]:
-    """`mode` in the nearest pyproject.toml at or above the rootdir that has a [tool.cloudist]."""
-    for directory in (config.rootpath, *config.rootpath.parents):
+    """`mode` in the nearest pyproject.toml at or above the working directory that has a [tool.cloudist]."""
+    start = config.invocation_params.dir
+    for directory in (start, *start.parents):
         path = directory / "pyproject.toml"
         if path.is_file():
             settings = _cloudist_table(path.read_bytes())

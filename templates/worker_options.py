@@ -22,16 +22,13 @@ OPTIONS_OF_CONTROLLERS = (
     (("--maxschedchunk",), {"dest": "maxschedchunk"}),
     (("-f", "--looponfail"), {"dest": "looponfail", "action": "store_true"}),
     (("--cloudist",), {"dest": "cloudist_mode", "nargs": "?"}),
-    (("--cd-tasks-per-worker-target",), {"dest": "cd_tasks_per_worker_target"}),
-    (("--cd-num-workers",), {"dest": "cd_num_workers"}),
-    (("--cd-cpu-per-worker",), {"dest": "cd_cpu_per_worker"}),
-    (("--cd-memory-per-worker",), {"dest": "cd_memory_per_worker"}),
-    (("--cd-interrupt-prob",), {"dest": "cd_interrupt_prob"}),
-    (("--cd-extra-files",), {"dest": "cd_extra_files", "action": "append"}),
-    (("--cd-init-command",), {"dest": "cd_init_command"}),
-    (("--cd-provider",), {"dest": "cd_provider"}),
-    (("--cd-hosts",), {"dest": "cd_hosts"}),
-    (("--cd-python",), {"dest": "cd_python"}),
+    *(
+        (("--cd-" + name,), {"dest": "cd_" + name.replace("-", "_"), "action": "append"})
+        for name in (
+            "num-workers provider hosts python init-command extra-files tasks-per-worker-target collect "
+            "cpu-per-worker memory-per-worker interrupt-prob local-machines snapshot-limit"
+        ).split()
+    ),
 )
 RESET = {
     "dist": "no",

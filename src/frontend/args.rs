@@ -166,6 +166,9 @@ pub struct RunArgs {
     /// Machines to use: [user@]host[:port], comma-separated or repeated; ~/.ssh/config, the ssh agent and known_hosts are honoured
     #[arg(long, value_name = "LIST", alias = "cd-hosts", help_heading = "Machines")]
     pub hosts: Vec<String>,
+    /// How many embedded machines share the workers of provider `local` [default: one for every four; in ssh-run one each]
+    #[arg(long, value_name = "N", alias = "cd-local-machines", help_heading = "Machines")]
+    pub local_machines: Option<String>,
     /// The Python interpreter on the machines; with a slash but not absolute, inside the project [default: this one for local, else python3]
     #[arg(long, value_name = "PATH", alias = "cd-python", help_heading = "Machines")]
     pub python: Option<String>,
@@ -192,6 +195,7 @@ impl RunArgs {
             ("memory-per-worker", &self.memory_per_worker),
             ("interrupt-prob", &self.interrupt_prob),
             ("provider", &self.provider),
+            ("local-machines", &self.local_machines),
             ("python", &self.python),
             ("init-command", &self.init_command),
             ("snapshot-limit", &self.snapshot_limit),

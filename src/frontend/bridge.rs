@@ -230,7 +230,7 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
 /// Asks for the machines that `settings` want.
 pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure> {
     let provider = match settings.provider {
-        ProviderKind::Local => Provider::Local(Local::new(BTreeMap::new()).map_err(provider_failure)?),
+        ProviderKind::Local => Provider::Local(Local::new(BTreeMap::new()).map_err(provider_failure)?.with_machines(settings.local_machines)),
         ProviderKind::Hosts => {
             let list = settings.hosts.join(",").parse::<HostList>().map_err(provider_failure)?;
             Provider::Hosts(Hosts::new(list, SshConfig::new(ssh_config_file())))
@@ -257,7 +257,7 @@ fn provider_failure(error: impl Into<ProviderError>) -> Failure {
 /// Whether machines that were asked for with one are right for the other.
 fn same_machines(asked: &Settings, wanted: &Settings) -> bool {
     let what = |settings: &Settings| {
-        let size = (settings.num_workers, settings.memory_per_worker);
+        let size = (settings.num_workers, settings.local_machines, settings.memory_per_worker);
         (settings.provider, settings.hosts.clone(), size, settings.python.clone(), settings.interrupt_prob)
     };
     what(asked) == what(wanted) && asked.cpu_per_worker == wanted.cpu_per_worker

@@ -23,12 +23,16 @@ fn variables() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The nearest pyproject.toml upwards, if it has a `[tool.cloudist]`.
+/// The nearest pyproject.toml upwards that has a `[tool.cloudist]`.
 fn config_file(dir: &Path) -> Result<Option<ConfigFile>, Failure> {
     for directory in dir.ancestors() {
         let path = directory.join("pyproject.toml");
         match fs::read_to_string(&path) {
-            Ok(text) => return parse(path, &text),
+            Ok(text) => {
+                if let Some(file) = parse(path, &text)? {
+                    return Ok(Some(file));
+                }
+            }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(error) => {
                 let message = format!("failed to read {}: {error}", path.display());

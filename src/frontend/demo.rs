@@ -34,7 +34,7 @@ pub fn demo(args: &DemoArgs) -> Result<u8, Failure> {
         .map_err(|error| unwritable(dir, &error))?;
     let workers = args.num_workers.to_string();
     let status = Command::new(&own)
-        .args(["pytest", "--provider", "local", "--num-workers", &workers, "--local-python"])
+        .args(["pytest", "--provider", "local", "--local-machines", "2", "--num-workers", &workers, "--local-python"])
         .arg(&python)
         .args(["--", "-v"])
         .current_dir(dir)

@@ -47,7 +47,9 @@ pub fn ssh_run(args: SshRunArgs) -> Result<u8, Failure> {
 
 async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     let cwd = pytest::current_dir()?;
-    let settings = config::settings(args.run.flags(), "--", &cwd)?;
+    let mut settings = config::settings(args.run.flags(), "--", &cwd)?;
+    // Commands write files: each worker has a directory of its own where that costs nothing.
+    settings.local_machines = settings.local_machines.or(Some(settings.num_workers));
     let python = interpreter::find(args.run.local_python.as_deref())?;
     let mut fleet = bridge::launch(&settings, &python)?;
 

@@ -20,6 +20,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     one("init-command"),
     one("provider"),
     many("hosts"),
+    one("local-machines"),
     one("python"),
     one("collect"),
     one("snapshot-limit"),

@@ -51,6 +51,8 @@ pub struct Settings {
     pub init_command: Option<String>,
     pub provider: ProviderKind,
     pub hosts: Vec<String>,
+    /// How many embedded machines share the workers; `None` leaves the choice to the provider.
+    pub local_machines: Option<u32>,
     /// The interpreter on the machines; `None` leaves the choice to the provider.
     pub python: Option<String>,
     pub collect: Collect,
@@ -139,6 +141,7 @@ impl Settings {
             init_command: read.text("init-command")?.filter(|command| !command.trim().is_empty()),
             provider,
             hosts,
+            local_machines: read.parsed("local-machines", "a whole number from 1", positive)?,
             python: read.text("python")?,
             collect: read.parsed("collect", "`auto`, `first` or `stream`", keyword)?.unwrap_or(Collect::Auto),
             snapshot_limit: read

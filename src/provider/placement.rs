@@ -10,9 +10,12 @@ pub struct Share {
     pub workers: u32,
 }
 
-/// Few machines of few workers each, but more than one wherever there is more than one worker.
-pub fn spread(workers: u32) -> Vec<Share> {
-    let machines = workers.min(workers.div_ceil(4).max(2));
+/// Workers that share an embedded machine unless something else was asked for: a second machine costs a second import of pytest.
+const WORKERS_PER_MACHINE: u32 = 4;
+
+/// As many machines as were asked for, or one for a few workers; never one without a worker.
+pub fn spread(workers: u32, machines: Option<u32>) -> Vec<Share> {
+    let machines = machines.unwrap_or(workers.div_ceil(WORKERS_PER_MACHINE)).min(workers);
     spread_over(workers, &vec![1; machines as usize])
 }
 
@@ -47,18 +50,16 @@ mod tests {
     }
 
     #[test]
-    fn local_machines_are_at_least_two_and_hold_about_four_workers() {
-        for (workers, expected) in [
-            (0, vec![]),
-            (1, vec![1]),
-            (2, vec![1, 1]),
-            (3, vec![2, 1]),
-            (8, vec![4, 4]),
-            (9, vec![3, 3, 3]),
-            (16, vec![4, 4, 4, 4]),
-        ] {
-            assert_eq!(counts(spread(workers)), expected, "{workers} workers");
+    fn local_machines_hold_up_to_four_workers() {
+        for (workers, expected) in [(0, vec![]), (1, vec![1]), (4, vec![4]), (5, vec![3, 2]), (9, vec![3, 3, 3])] {
+            assert_eq!(counts(spread(workers, None)), expected, "{workers} workers");
         }
+    }
+
+    #[test]
+    fn as_many_local_machines_as_asked_for_but_none_without_a_worker() {
+        assert_eq!(counts(spread(4, Some(2))), [2, 2]);
+        assert_eq!(counts(spread(2, Some(8))), [1, 1]);
     }
 
     #[test]

@@ -56,9 +56,6 @@ impl Scheduler {
     /// Gives a worker tests of files that it collected.
     fn give_own(&mut self, now: Time, worker: WorkerId) -> bool {
         let Some(parcel) = self.pool.first_of(Some(worker)) else { return false };
-        if let Some(state) = self.fleet.live_mut(worker) {
-            state.offering = false;
-        }
         let bite = self.pool.tests_of(Some(worker)).div_ceil(4).max(self.horizon_tests());
         let tests = self.pool.take(parcel, self.portion(bite), End::Front);
         self.give_tests(now, worker, &tests, Tie::Free);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{MachineId, WorkerId};
 
 use super::catalog::Process;
-use super::queue::{Entry, Queue, Tie};
+use super::queue::{Entry, Queue};
 use super::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,6 @@ pub(super) struct Worker {
     pub recall: Option<PendingRecall>,
     /// The last recall brought nothing that another could use: ask again only after news from this worker.
     pub barren: bool,
-    /// What was recalled from it lies in the pool, for others to take.
-    pub offering: bool,
     /// Everything that it could still execute has been recalled.
     pub swept: bool,
     due: Option<Due>,
@@ -122,7 +120,6 @@ impl Fleet {
             head_since: now,
             recall: None,
             barren: false,
-            offering: false,
             swept: false,
             due: None,
         };
@@ -146,7 +143,7 @@ impl Fleet {
         }
     }
 
-    pub fn drain_queue(&mut self, worker: WorkerId) -> Vec<(Entry, Tie)> {
+    pub fn drain_queue(&mut self, worker: WorkerId) -> Vec<Entry> {
         self.workers.get_mut(&worker).map(|state| state.queue.drain()).unwrap_or_default()
     }
 

@@ -9,7 +9,7 @@ use crate::model::{FileId, MachineId, TestId, WorkerId};
 
 use super::catalog::{Place, Process, Stage};
 use super::grouping::{ParcelId, Parting};
-use super::queue::{Entry, Removed, Tie, UnitId};
+use super::queue::{Entry, Removed, Step, Tie, UnitId};
 use super::time::Time;
 use super::{Action, CollectionErrors, GiveUpReason, Phase, Scheduler, Subject, Verdict};
 
@@ -139,7 +139,6 @@ impl Scheduler {
         }
         if let Some(state) = self.fleet.live_mut(worker) {
             state.barren = asked.is_some() && !useful && !given_since;
-            state.offering = useful && asked.is_some_and(|recall| recall.thieves > 0);
         }
         self.touched.insert(worker);
         Verdict::Accepted
@@ -181,8 +180,8 @@ impl Scheduler {
     /// Takes an entry out of a worker's queue. The caller says where it goes.
     pub(super) fn leave_queue(&mut self, now: Time, worker: WorkerId, unit: UnitId, entry: Entry) -> Option<Removed> {
         let estimate = match entry.step {
-            super::queue::Step::Collect => None,
-            super::queue::Step::Test(index) => self.catalog.estimate(TestId { file: entry.file, index }),
+            Step::Collect => None,
+            Step::Test(index) => self.catalog.estimate(TestId { file: entry.file, index }),
         };
         let state = self.fleet.live_mut(worker)?;
         let removed = state.queue.remove(unit, entry, estimate)?;

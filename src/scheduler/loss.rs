@@ -6,7 +6,7 @@ use crate::model::{FileId, MachineId, TestId, WorkerId};
 
 use super::catalog::{Place, Stage};
 use super::fleet::Status;
-use super::queue::{Entry, Step, Tie};
+use super::queue::{Entry, Step};
 use super::{GiveUpReason, Phase, Scheduler, Slot, Verdict};
 
 /// Who may have brought a worker down.
@@ -87,11 +87,11 @@ impl Scheduler {
         }
         for &worker in workers {
             let lost = self.fleet.drain_queue(worker);
-            for (position, (entry, tie)) in lost.into_iter().enumerate() {
+            for (position, entry) in lost.into_iter().enumerate() {
                 let blamed = position == 0 && blame == Blame::Head;
                 match entry.step {
                     Step::Collect => self.requeue_file(entry.file, blamed),
-                    Step::Test(index) => self.requeue_test(TestId { file: entry.file, index }, tie, blamed),
+                    Step::Test(index) => self.requeue_test(TestId { file: entry.file, index }, blamed),
                 }
             }
         }
@@ -109,7 +109,7 @@ impl Scheduler {
         }
     }
 
-    fn requeue_test(&mut self, test: TestId, tie: Tie, blamed: bool) {
+    fn requeue_test(&mut self, test: TestId, blamed: bool) {
         self.catalog.set_place(test, Place::Unassigned);
         let Some(record) = self.catalog.test_mut(test) else { return };
         record.attempts += u32::from(blamed);
@@ -118,7 +118,6 @@ impl Scheduler {
             Phase::Running if attempts >= self.config.max_attempts.get() => {
                 self.give_up_test(test, GiveUpReason::AttemptsExhausted { attempts });
             }
-            Phase::Running if tie == Tie::OnlyHere => self.give_up_test(test, GiveUpReason::NotFound),
             _ => self.pool_test(test),
         }
     }

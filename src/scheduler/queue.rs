@@ -160,12 +160,9 @@ impl Queue {
         }
     }
 
-    /// Everything that is left, in order, with the tie of its unit.
-    pub fn drain(&mut self) -> Vec<(Entry, Tie)> {
+    /// Everything that is left, in order.
+    pub fn drain(&mut self) -> Vec<Entry> {
         self.len = 0;
-        std::mem::take(&mut self.units)
-            .into_values()
-            .flat_map(|unit| unit.entries.into_iter().map(move |entry| (entry, unit.tie)))
-            .collect()
+        std::mem::take(&mut self.units).into_values().flat_map(|unit| unit.entries).collect()
     }
 }

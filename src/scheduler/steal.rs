@@ -68,8 +68,7 @@ impl Scheduler {
         let loot = self.loot(worker, state)?;
         let signed = |span: Duration| i64::try_from(micros(span)).unwrap_or(i64::MAX);
         let since = i64::try_from(state.head_since.as_micros()).unwrap_or(i64::MAX);
-        let decided = state.offering && loot.kind == Kind::Pooled;
-        if decided || loot.kind == Kind::Files {
+        if loot.kind == Kind::Files {
             return Some(Due(i64::MIN + since));
         }
         let Some((cost, each)) = loot.cost.zip(loot.each()) else { return Some(Due(i64::MIN / 2 + since)) };

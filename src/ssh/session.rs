@@ -76,7 +76,7 @@ impl Session {
         let (ended, reason) = watch::channel(None);
         let end = End { reason, cut: CancellationToken::new(), leaving: CancellationToken::new() };
         let cut_on_failure = end.cut.clone().drop_guard();
-        let stream = Throttled::new(ReadAhead::new(carrier), Arc::clone(&backlog));
+        let stream = Throttled::new(ReadAhead::new(carrier), Arc::clone(&backlog), endpoint.liveness.keepalive / 4);
         let stream = Severed::new(stream, end.cut.clone());
         let client = Client { expectation, ended };
 

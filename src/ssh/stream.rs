@@ -14,16 +14,14 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Backlog;
 
-/// While reading is paused, one read is let through this often, so that a peer which waits for us to read never
-/// takes us for dead.
-const TRICKLE: Duration = Duration::from_millis(25);
-
 /// A stream that reads no more while its [`Backlog`] is full.
 #[derive(Debug)]
 pub struct Throttled<S> {
     inner: S,
     backlog: Arc<Backlog>,
-    trickle: Option<Pin<Box<Sleep>>>,
+    trickle: Duration,
+    /// The next read that is let through.
+    next: Option<Pin<Box<Sleep>>>,
 }
 
 /// A stream that ends when told to, even in the middle of a write that the peer never takes.
@@ -34,8 +32,10 @@ pub struct Severed<S> {
 }
 
 impl<S> Throttled<S> {
-    pub fn new(inner: S, backlog: Arc<Backlog>) -> Self {
-        Self { inner, backlog, trickle: None }
+    /// While reading is paused, one read is let through every `trickle`: a peer whose questions stayed unanswered would
+    /// take us for dead, and so would we a peer whose answers we didn't read.
+    pub fn new(inner: S, backlog: Arc<Backlog>, trickle: Duration) -> Self {
+        Self { inner, backlog, trickle, next: None }
     }
 }
 
@@ -56,9 +56,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Throttled<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.backlog.poll_room(cx).is_pending() {
-            ready!(this.trickle.get_or_insert_with(|| Box::pin(sleep(TRICKLE))).as_mut().poll(cx));
+            let trickle = this.trickle;
+            ready!(this.next.get_or_insert_with(|| Box::pin(sleep(trickle))).as_mut().poll(cx));
         }
-        this.trickle = None;
+        this.next = None;
         Pin::new(&mut this.inner).poll_read(cx, buf)
     }
 }

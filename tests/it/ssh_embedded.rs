@@ -146,9 +146,9 @@ async fn a_command_that_talks_before_it_listens_blocks_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_never_reads_costs_patience_and_not_the_connection() {
     let machines = Machines::start(1).await;
-    let liveness = Liveness { keepalive: Duration::from_millis(700), unanswered: 2 };
+    let liveness = Liveness { keepalive: Duration::from_secs(1), unanswered: 2 };
     let session = Session::connect(&Endpoint { liveness, ..machines.endpoint() }).await.expect("a session");
-    let mut child = session.exec("sleep 4; echo awake").await.expect("a command");
+    let mut child = session.exec("sleep 6; echo awake").await.expect("a command");
     let both = async { tokio::join!(first_line(&mut child.stdout), child.stdin.write(noise(200 * MIB))) };
     let (said, written) = promptly(both).await;
     assert_eq!(said, "awake");

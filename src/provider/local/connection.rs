@@ -18,7 +18,10 @@ use crate::ssh::{Backlog, ReadAhead, Throttled, preferred_algorithms};
 
 /// How much input of all commands of one connection may wait here.
 const BACKLOG: usize = 16 << 20;
-const WINDOW: u32 = 16 << 20;
+/// What a client may send to one command before it hears from us. All of it may be ahead of a question whether we live,
+/// and while a command doesn't read it trickles in; a loopback connection gains nothing from more.
+const WINDOW: u32 = 2 << 20;
+const TRICKLE: Duration = Duration::from_millis(25);
 
 /// What all connections of a machine share.
 pub(super) struct Machine {
@@ -69,7 +72,7 @@ pub(super) fn accept(machine: &Arc<Machine>, stream: TcpStream) {
             return;
         }
         let backlog = Backlog::new(BACKLOG);
-        let stream = Throttled::new(ReadAhead::new(stream), Arc::clone(&backlog));
+        let stream = Throttled::new(ReadAhead::new(stream), Arc::clone(&backlog), TRICKLE);
         let config = Arc::clone(&machine.config);
         let connection = Connection { machine, backlog, opened: HashMap::new() };
         if let Ok(session) = server::run_stream(config, stream, connection).await {

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::future::pending;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
@@ -27,8 +26,6 @@ use crate::ssh::{Backlog, Held, send_all};
 
 const STDERR: u32 = 1;
 const READ: usize = 256 << 10;
-#[cfg(target_os = "linux")]
-const PIPE: usize = 256 << 10;
 /// How long a command may take to end after its channel went away.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -69,21 +66,10 @@ pub(super) fn start(machine: &Machine, command: &[u8]) -> io::Result<Exec> {
     let (Some(stdin), Some(stdout), Some(stderr), Some(leader)) = parts else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    widen(&stdin);
-    widen(&stdout);
     let running = Arc::clone(&machine.running);
     running.groups().insert(leader.as_raw_nonzero().get());
     Ok(Exec { child, stdin, stdout, stderr, group: Group { leader, running } })
 }
-
-/// Room for bulk: fewer wake-ups on both sides. A pipe that keeps its size is merely slower.
-#[cfg(target_os = "linux")]
-fn widen(pipe: impl AsFd) {
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn widen(_pipe: impl AsFd) {}
 
 fn leader(child: &Child) -> Option<Pid> {
     Pid::from_raw(i32::try_from(child.id()?).ok()?)

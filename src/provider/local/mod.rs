@@ -57,6 +57,8 @@ impl LocalError {
 pub struct Local {
     launcher: Arc<Launcher>,
     machines: JoinSet<Option<Machine>>,
+    /// How many machines to start, if that was said.
+    count: Option<u32>,
 }
 
 impl Local {
@@ -69,11 +71,16 @@ impl Local {
     }
 
     pub fn with_launcher(launcher: Launcher) -> Self {
-        Self { launcher: Arc::new(launcher), machines: JoinSet::new() }
+        Self { launcher: Arc::new(launcher), machines: JoinSet::new(), count: None }
+    }
+
+    /// Sets how many machines there are to be; without it a few workers share one.
+    pub fn with_machines(self, count: Option<u32>) -> Self {
+        Self { count, ..self }
     }
 
     pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) -> usize {
-        let shares = spread(request.workers);
+        let shares = spread(request.workers, self.count);
         let count = shares.len();
         for share in shares {
             self.machines.spawn(start(Arc::clone(&self.launcher), share, events.clone()));

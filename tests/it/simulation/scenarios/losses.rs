@@ -112,13 +112,14 @@ fn a_missing_test_whose_home_is_gone_is_given_up() {
 
 #[test]
 fn a_fresh_process_is_not_the_home_its_worker_was() {
-    let mut story = Story::streaming().with(1, 1);
-    story.collects(0, 0, 1);
+    let mut story = Story::streaming().with(1, 2);
+    story.collects(0, 0, 3);
+    assert_eq!(story.returns(0, &[test(0, 2)], &[]), [run(1, 0, [2])]);
     let slot = Slot::Returns;
-    story.tell(Input::WorkerDied { worker: gw(0), running: None, collecting: None, slot });
-    assert_eq!(story.joins(0, HERE), [run(0, 0, [0])]);
-    let given_up = Action::GiveUp { subject: Subject::Test(test(0, 0)), reason: GiveUpReason::NotFound };
-    assert_eq!(story.tell(Input::Missing { worker: gw(0), tests: vec![test(0, 0)] })[0], given_up);
+    story.tell(Input::WorkerDied { worker: gw(0), running: Some(test(0, 0)), collecting: None, slot });
+    story.joins(0, HERE);
+    let given_up = Action::GiveUp { subject: Subject::Test(test(0, 2)), reason: GiveUpReason::NotFound };
+    assert_eq!(story.tell(Input::Missing { worker: gw(1), tests: vec![test(0, 2)] })[0], given_up);
 }
 
 #[test]

@@ -102,6 +102,14 @@ fn results_that_cross_a_recall_count() {
 }
 
 #[test]
+fn a_worker_that_had_nothing_to_return_is_not_asked_again_before_it_reports() {
+    let mut story = Story::streaming().with(1, 2);
+    assert_eq!(story.collects(0, 0, 4), [complete(4), recall(0, 1)]);
+    assert_eq!(story.returns(0, &[], &[]), []);
+    assert_eq!(story.passes(Duration::from_secs(1)).finishes(0, test(0, 0)), [recall(0, 1)]);
+}
+
+#[test]
 fn an_answer_that_does_not_come_holds_nobody_up_for_long() {
     let mut story = Story::streaming().with(2, 2);
     story.collects(0, 0, 8);
