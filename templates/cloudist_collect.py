@@ -30,6 +30,12 @@ class TestFile(NamedTuple):
     def described(self) -> Dict[str, Any]:
         return {"path": self.path, "chain": self.chain, "select": self.select}
 
+    def not_found(self, argument: str, errors: int) -> str:
+        """pytest's complaint about an argument that matches nothing in this file."""
+        if errors:
+            return f"found no collectors for {argument}"
+        return f"not found: {argument}\n(no match in any of [{', '.join(self.collectors)}])"
+
 
 class Handover(Exception):
     """The walk is over: pytest would go on with items that only the workers have."""

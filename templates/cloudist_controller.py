@@ -90,7 +90,13 @@ def appear(config: pytest.Config, workers: int) -> None:
 
 def hold_xdist_back(config: pytest.Config) -> None:
     """Undoes -n, --dist, --tx and -f from any source, before xdist acts on them."""
-    for name, value in (("numprocesses", None), ("distload", False), ("looponfail", False), ("tx", []), ("px", [])):
+    for name, value in (
+        ("numprocesses", None),
+        ("distload", False),
+        ("looponfail", False),
+        ("tx", []),
+        ("px", []),
+    ):
         setattr(config.option, name, value)
     config.option.dist = "load"
 

@@ -141,12 +141,18 @@ def _color(config: pytest.Config) -> str:
 
 def project_path(entries: Sequence[str], here: str) -> List[str]:
     """The entries of sys.path that are the project's: not the interpreter's, not this plugin's, and there."""
-    prefixes = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")]
+    prefixes = [
+        sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
+    ]
     prefixes += site.getsitepackages() if hasattr(site, "getsitepackages") else []
     prefixes += [site.getusersitepackages()] if hasattr(site, "getusersitepackages") else []
     if sys.prefix != sys.base_prefix:
         prefixes.append(os.path.join(sys.prefix, "lib"))
-    exact = {os.path.dirname(os.path.abspath(__file__)), os.path.dirname(sys.executable), *_script_directory()}
+    exact = {
+        os.path.dirname(os.path.abspath(__file__)),
+        os.path.dirname(sys.executable),
+        *_script_directory(),
+    }
     kept = []
     for entry in entries:
         path = os.path.abspath(os.path.join(here, entry))

@@ -11,6 +11,7 @@ from typing import Dict, List, Optional
 import pytest
 
 from cloudist_collect import Outbox, Selectors, TestFile, split_argument
+from cloudist_terminal import count
 
 
 class Order(enum.Enum):
@@ -80,16 +81,18 @@ class LastFailed:
         if self.order is Order.FAILED_ONLY and self._first and tests is not None:
             failures = tests
         if not known:
-            ending = "deselecting all items." if self._without_failures == "none" else "not deselecting items."
+            ending = (
+                "deselecting all items." if self._without_failures == "none" else "not deselecting items."
+            )
             status = f"no previously failed tests, {ending}"
         elif not failures:
             status = f"{known} known failures not in selected tests"
         else:
-            status = f"rerun previous {failures} {'failure' if failures == 1 else 'failures'}"
+            status = f"rerun previous {count(failures, 'failure')}"
             if self.order is Order.FAILED_FIRST:
                 status += " first"
             elif self._rest:
-                status += f" (skipped {len(self._rest)} {'file' if len(self._rest) == 1 else 'files'})"
+                status += f" (skipped {count(len(self._rest), 'file')})"
         self._plugin._report_status = status
         self._plugin._previously_failed_count = failures
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import sys
 from typing import Any, Deque, Dict, List, Optional, Set, Tuple
 
 import pytest
@@ -20,6 +19,7 @@ from cloudist_collect import Arguments, Handover, LocalWalk, Outbox
 from cloudist_controller import Controller, decode
 from cloudist_lastfailed import LastFailed
 from cloudist_reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
+from cloudist_terminal import announcing, count, write_escaped, write_line
 
 EXIT_ENGINE_GONE = 97
 TEST_EVENTS = frozenset(["results", "late", "crashed"])
@@ -52,8 +52,8 @@ class Run:
         self._replayed: Set[Key] = set()
         self._nodeids: Set[str] = set()
         self._collect_seen: Set[Tuple[str, str]] = set()
-        self._warnings = Warnings()
-        self._warnings_seen: Set[Tuple[Any, ...]] = set()
+        self._warnings = Warnings(session.config)
+        session.config.pluginmanager.register(self._warnings, "cloudist-warnings")
         self._arguments: Optional[Arguments] = None
         self._collected: Set[int] = set()
         self._tests = 0
@@ -143,31 +143,13 @@ class Run:
         errors = sorted(self._files_with_errors)
         return 0 < limit <= len(errors) and errors[limit - 1] < len(self._outbox.files) - 1
 
-    @contextlib.contextmanager
-    def _collection_line(self):
-        """Where results come before the number of tests is known, says so in the place of pytest's line."""
-        terminal = self._terminal
-        if terminal is None or self._complete or self._end is not None:
-            yield
-            return
-        files = len(self._outbox.files)
-        workers = self.plan.get("workers", 1)
-        line = f"cloudist: {_count(files, 'file')} on {_count(workers, 'worker')}"
-
-        def report_collect(final: bool = False) -> None:
-            if self._config.option.verbose < 0:
-                return
-            if terminal.isatty():
-                terminal.rewrite(line, bold=True, erase=True)
-                terminal.write("\n")
-            else:
-                terminal.write_line(line)
-
-        terminal.report_collect = report_collect
-        try:
-            yield
-        finally:
-            del terminal.report_collect
+    def _collection_line(self) -> Any:
+        """Where results come before the number of tests is known, what to say in the place of pytest's line."""
+        if self._terminal is None or self._complete or self._end is not None:
+            return contextlib.nullcontext()
+        files, workers = len(self._outbox.files), self.plan.get("workers", 1)
+        line = f"cloudist: {count(files, 'file')} on {count(workers, 'worker')}"
+        return announcing(self._terminal, line)
 
     def _estimate(self) -> None:
         """Keeps `testscollected` what it is or will be; never as low as what was reported while more is to come."""
@@ -192,7 +174,7 @@ class Run:
         session = self._session
         if self._collect_errors and self.exit_code is None:
             if not self._config.option.continue_on_collection_errors:
-                raise session.Interrupted(f"{_count(self._collect_errors, 'error')} during collection")
+                raise session.Interrupted(f"{count(self._collect_errors, 'error')} during collection")
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
@@ -253,7 +235,7 @@ class Run:
         except (EngineGone, KeyboardInterrupt):
             raise
         except Exception as error:
-            self._line(f"cloudist: while the run was ending: {error!r}", red=True)
+            write_line(self._terminal, f"cloudist: while the run was ending: {error!r}", red=True)
 
     def _send(self, kind: str, **fields: Any) -> None:
         if self._end is None:
@@ -296,9 +278,9 @@ class Run:
         if level == "info" and self._config.option.verbose < 0:
             return
         markup = {"error": {"red": True}, "warning": {"yellow": True}}.get(level, {})
-        self._line(f"cloudist: {text}", **markup)
+        write_line(self._terminal, f"cloudist: {text}", **markup)
         if frame.header.get("help"):
-            self._line(f"help: {frame.header['help']}")
+            write_line(self._terminal, f"help: {frame.header['help']}")
 
     def _on_worker_up(self, frame: Frame) -> None:
         self._controller.up(frame.header["worker"], frame.header.get("info") or {})
@@ -346,13 +328,8 @@ class Run:
         file = self._outbox.files[number]
         for parts in selectors:
             argument = self._arguments.shown(file.path, parts) if self._arguments is not None else None
-            if argument is None:
-                continue
-            if errors:
-                self._not_found.append(f"found no collectors for {argument}")
-            else:
-                collectors = "[{}]".format(", ".join(file.collectors))
-                self._not_found.append(f"not found: {argument}\n(no match in any of {collectors})")
+            if argument is not None:
+                self._not_found.append(file.not_found(argument, errors))
 
     def _on_collection_complete(self, frame: Frame) -> None:
         self._complete = True
@@ -396,7 +373,9 @@ class Run:
     def _on_crashed(self, frame: Frame) -> None:
         told = frame.header
         extra = {**self._extra, "worker_id": f"gw{told['worker']}", "item_index": told["index"]}
-        self._replay_failure((told["file"], told["index"]), told["nodeid"], told["when"], told["message"], extra)
+        self._replay_failure(
+            (told["file"], told["index"]), told["nodeid"], told["when"], told["message"], extra
+        )
 
     def _on_lost(self, frame: Frame) -> None:
         told = frame.header
@@ -429,47 +408,13 @@ class Run:
         kind = frame.header["kind"]
         content = frame.content()
         if kind == "warning":
-            self._replay_warning(content)
+            self._warnings.replay(content)
         elif kind == "internal-error":
             text = content.get("text", "") if isinstance(content, dict) else str(content)
             raise WorkerInternalError(f"on worker gw{frame.header['worker']}:\n{text}")
 
-    def _replay_warning(self, data: Dict[str, Any]) -> None:
-        """A warning at collection is told once, however many workers load the same conftest."""
-        if data["when"] == "collect":
-            seen = (data["filename"], data["lineno"], data["message_str"], data["category_class_name"])
-            if seen in self._warnings_seen:
-                return
-            self._warnings_seen.add(seen)
-        location = data.get("location")
-        self._config.hook.pytest_warning_recorded.call_historic(
-            kwargs={
-                "warning_message": self._warnings.revive(data),
-                "when": data["when"],
-                "nodeid": data["nodeid"],
-                "location": None if location is None else tuple(location),
-            }
-        )
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_warning_recorded(self, warning_message: Any, when: str) -> None:
-        if when == "collect":
-            self._warnings_seen.add(
-                (
-                    warning_message.filename,
-                    warning_message.lineno,
-                    str(warning_message.message),
-                    warning_message.category.__name__,
-                )
-            )
-
     def _on_output(self, frame: Frame) -> None:
-        """What escaped a worker's capture goes where it would have gone here."""
-        capture = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
-            stream = sys.stderr if frame.header["stream"] == 2 else sys.stdout
-            stream.write(frame.blob.decode("utf-8", "replace"))
-            stream.flush()
+        write_escaped(self._config, frame.header["stream"], frame.blob.decode("utf-8", "replace"))
 
     def _on_end(self, frame: Frame) -> None:
         told = self._end = frame.header
@@ -491,15 +436,3 @@ class Run:
         if hook is None:
             hook = self._hooks[path] = self._session.gethookproxy(self._config.rootpath / path)
         return hook
-
-    def _line(self, text: str, **markup: bool) -> None:
-        terminal = self._terminal
-        if terminal is None:
-            return
-        if terminal._tw.width_of_current_line and not terminal.currentfspath:
-            terminal._tw.line()
-        terminal.write_line(text, **markup)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Type, Union
 
 import pytest
 from _pytest._code.code import TerminalRepr
@@ -88,9 +88,7 @@ def _settle_subtests(config: pytest.Config, report: Any, context: Optional[Dict[
         report.longrepr = None
 
 
-def test_reports(
-    config: pytest.Config, entry: Dict[str, Any], extra: Dict[str, Any]
-) -> List[TestReport]:
+def test_reports(config: pytest.Config, entry: Dict[str, Any], extra: Dict[str, Any]) -> List[TestReport]:
     nodeid = parse_nodeid(entry["nodeid"])
     location = tuple(entry["location"])
     keywords = dict.fromkeys(entry["keywords"], 1)
@@ -116,12 +114,36 @@ def failure(nodeid: str, when: str, message: str, extra: Dict[str, Any]) -> Test
 
 
 class Warnings:
-    """Revives warnings without importing the modules that define their classes."""
+    """Records warnings of workers here, without importing the modules that define their classes.
 
-    def __init__(self) -> None:
+    A warning at collection is told once, however many workers load the same conftest.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._seen: Set[Tuple[Any, ...]] = set()
         self._classes: Dict[Tuple[Optional[str], str], Type[Warning]] = {}
 
-    def revive(self, data: Dict[str, Any]) -> warnings.WarningMessage:
+    def replay(self, data: Dict[str, Any]) -> None:
+        location = data["location"]
+        message = self._revive(data)
+        if data["when"] == "collect" and _identity(message) in self._seen:
+            return
+        self._config.hook.pytest_warning_recorded.call_historic(
+            kwargs={
+                "warning_message": message,
+                "when": data["when"],
+                "nodeid": data["nodeid"],
+                "location": None if location is None else tuple(location),
+            }
+        )
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, when: str) -> None:
+        if when == "collect":
+            self._seen.add(_identity(warning_message))
+
+    def _revive(self, data: Dict[str, Any]) -> warnings.WarningMessage:
         category = self._class(data["category_module"], data["category_class_name"])
         message: Union[str, Warning] = data["message_str"]
         if data["message_class_name"]:
@@ -154,3 +176,7 @@ class Warnings:
         if key not in self._classes:
             self._classes[key] = type(name, (Warning,), {"__module__": module})
         return self._classes[key]
+
+
+def _identity(message: warnings.WarningMessage) -> Tuple[Any, ...]:
+    return (message.filename, message.lineno, str(message.message), message.category.__name__)

@@ -16,7 +16,9 @@ def _with_cloudist(plugins):
         if program is None:
             wanted = os.environ.get("CLOUDIST_MODE", "no") != "no"
             if wanted or any(argument.split("=")[0] == "--cloudist" for argument in sys.argv):
-                raise pytest.UsageError("cloudist is not installed: put it on PATH, or name it in CLOUDIST_BIN")
+                raise pytest.UsageError(
+                    "cloudist is not installed: put it on PATH, or name it in CLOUDIST_BIN"
+                )
             return plugins
         told = subprocess.run([program, "plugin-path"], stdout=subprocess.PIPE, check=True)
         sys.path.append(os.fsdecode(told.stdout.rstrip(b"\n")))

@@ -5,9 +5,7 @@ Holds the options, and decides whether this process takes part at all. Without -
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
@@ -17,8 +15,9 @@ import cloudist_coverage
 import cloudist_hello
 from cloudist_bridge import Bridge
 from cloudist_replay import Run
+from cloudist_terminal import count, uncaptured
 
-NAME = "pytest_cloudist"
+NAMES = ("pytest_cloudist", "cloudist")
 MODES = ("test", "file", "no")
 DEFAULT_WORKERS = 2
 IN_WORKER = "CLOUDIST_WORKER"
@@ -48,8 +47,18 @@ OPTIONS = (
     ("hosts", "LIST", "append", "Machines to use: [user@]host[:port], separated by commas. Repeatable."),
     ("python", "PATH", "store", "The interpreter on the machines. Default: this one on local, else python3."),
     ("init-command", "CMD", "store", "A shell command to run once on each machine, before anything else."),
-    ("extra-files", "GLOB", "append", "Files to bring that ignore rules leave out or that lie elsewhere. Repeatable."),
-    ("tasks-per-worker-target", "N", "store", "Group the tests (or files) into N chunks per worker. Default: none."),
+    (
+        "extra-files",
+        "GLOB",
+        "append",
+        "Files to bring that ignore rules leave out or that lie elsewhere. Repeatable.",
+    ),
+    (
+        "tasks-per-worker-target",
+        "N",
+        "store",
+        "Group the tests (or files) into N chunks per worker. Default: none.",
+    ),
     (
         "collect",
         "{auto,first,stream}",
@@ -70,23 +79,31 @@ OPTIONS = (
         "store",
         "Embedded machines that share the workers of `local`. Default: one for four workers.",
     ),
-    ("snapshot-limit", "SIZE", "store", "Refuse to send a project larger than this: GiB, or 500MiB. Default: 2."),
+    (
+        "snapshot-limit",
+        "SIZE",
+        "store",
+        "Refuse to send a project larger than this: GiB, or 500MiB. Default: 2.",
+    ),
 )
 
 
-class EntryPoint:
-    """Loaded through the `pytest11` entry point; registers the plugin unless it is there by another way."""
+class Alias:
+    """Takes the plugin's other names, so that pytest doesn't load it once more by another way."""
 
-    @staticmethod
-    def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-        if pluginmanager.getplugin(NAME) is None:
-            pluginmanager.register(sys.modules[__name__], NAME)
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    if pluginmanager.getplugin(NAME) is None:
+        pluginmanager.register(sys.modules[__name__], NAME)
 
 
 entry_point = EntryPoint()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    for name in NAMES:
+        if pluginmanager.getplugin(name) is None:
+            pluginmanager.register(Alias(), name)
     group = parser.getgroup("cloudist", "tests on other machines (cloudist)")
     group.addoption(
         "--cloudist",
@@ -149,8 +166,7 @@ class Taking:
         self.mode = mode
         self.config = config
         self.run: Optional[Run] = None
-        capture = config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext():
+        with uncaptured(config):
             self.bridge = Bridge.inherited() or Bridge.started()
         config.add_cleanup(self.bridge.part)
         cloudist_controller.appear(config, DEFAULT_WORKERS)
@@ -167,7 +183,6 @@ class Taking:
             self.config, self.mode, given_flags(self.config), controller.input_from_plugins()
         )
         self.run = Run(session, self.bridge, controller)
-        self.config.pluginmanager.register(self.run, "cloudist-run")
         self.run.greet(hello)
         session.perform_collect = self.run.collect  # type: ignore[method-assign]
 
@@ -201,13 +216,11 @@ class Taking:
 
 
 def closing_line(summary: Dict[str, Any]) -> str:
-    def count(name: str) -> str:
-        number = summary.get(name, 0)
-        return f"{number} {name[:-1] if number == 1 else name}"
-
+    tests, workers, machines = (
+        count(summary.get(f"{noun}s", 0), noun) for noun in ("test", "worker", "machine")
+    )
     provider = f" ({summary['provider']})" if summary.get("provider") else ""
-    machines = f"{count('machines')}{provider}"
-    return f"cloudist: {count('tests')} on {count('workers')}, {machines}, {summary.get('seconds', 0):.1f} s"
+    return f"cloudist: {tests} on {workers}, {machines}{provider}, {summary.get('seconds', 0):.1f} s"
 
 
 def take_part(config: pytest.Config, options: Any) -> None:

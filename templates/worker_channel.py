@@ -17,6 +17,7 @@ RESULT = struct.Struct("<IIId")
 LENGTH = struct.Struct(">I")
 RESULTS, LATE, EVENT = b"RLE"
 NONE = 0xFFFFFFFF
+INTERRUPT = (signal.SIGINT,)
 
 
 class Channel:
@@ -25,18 +26,10 @@ class Channel:
         self._results = results
         self._control = control
         self._process = os.getpid()
-        self._writing = self._interrupted = False
         self._poll = select.poll()
         self._poll.register(tokens, select.POLLIN)
         os.set_blocking(results, True)
         os.set_blocking(control, True)
-        signal.signal(signal.SIGINT, self._interrupt)
-
-    def _interrupt(self, number, frame):
-        if self._writing:
-            self._interrupted = True
-        else:
-            signal.default_int_handler(number, frame)
 
     def claim(self):
         """The next token, or None if there is none yet."""
@@ -88,16 +81,13 @@ class Channel:
 
     def _write(self, descriptor, data):
         self._end_if_forked()
-        self._writing = True
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPT)
         try:
             written = os.write(descriptor, data)
             while written < len(data):
                 written += os.write(descriptor, memoryview(data)[written:])
         finally:
-            self._writing = False
-        if self._interrupted:
-            self._interrupted = False
-            raise KeyboardInterrupt
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def private(descriptor):

@@ -9,7 +9,7 @@ import pathlib
 import time
 from typing import Callable, Dict, List, TypeVar
 
-MARK = "CLOUDIST_TEST_MARK"
+MARK = "MARK_OF_THE_TEST"
 PATIENCE = 20.0
 PAUSE = 0.02
 
@@ -46,6 +46,11 @@ def marked(mark: str) -> Dict[int, str]:
 def running(mark: str, word: str) -> List[int]:
     """Those of the marked processes whose command line holds the word."""
     return [pid for pid, line in marked(mark).items() if word in line]
+
+
+def commands(mark: str, line: str) -> List[int]:
+    """Those of the marked processes whose command line is this one."""
+    return [pid for pid, found in marked(mark).items() if found.strip() == line]
 
 
 def all_gone(mark: str, patience: float = PATIENCE) -> None:

@@ -113,7 +113,7 @@ def test_without_cloudist_the_block_is_silent(cloudist, project, run_pytest):
     cloudist("init", cwd=root).check(0)
     gone = {"CLOUDIST_BIN": str(root / "not-there")}
     done = run_pytest(cwd=root, **gone).check(0)
-    assert "1 passed" in done.out and "cloudist" not in done.out + done.err
+    assert "1 passed" in done.out and "cloudist:" not in done.out + done.err
     done = run_pytest("--cloudist=test", cwd=root, **gone).check(4)
     assert "CLOUDIST_BIN" in done.err
 

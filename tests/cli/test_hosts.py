@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from places import new_key
+from processes import until
 
 RUN = ("ssh-run", "-n1", "--hosts=one")
 
@@ -37,12 +38,6 @@ def reach(cloudist, ssh_config, project):
         )
 
     return run
-
-
-def refused_before_anything_was_sent(done, server, sessions):
-    assert done.out == "" and server.sessions() == sessions, done
-    assert "Accepted publickey" not in server.log()[-400:] or server.sessions() == sessions
-    assert not list(server.home.rglob("code.py"))
 
 
 def test_an_unknown_host_is_refused(reach, one, tmp_path):
@@ -102,8 +97,6 @@ def test_the_agent_is_asked(cloudist, reach, one, tmp_path):
     socket = tmp_path / "agent"
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=subprocess.DEVNULL)
     try:
-        from processes import until
-
         until(socket.exists, "the agent listens")
         environment = {"SSH_AUTH_SOCK": str(socket)}
         added = subprocess.run(["ssh-add", "-q", str(one.client_key)], env={**os.environ, **environment})

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from processes import all_gone, running, until
+from processes import all_gone, commands, running, until
 from tool import ended
 
 SLOW = """
@@ -23,7 +23,7 @@ SLOW = """
 
 
 def at_work(cloudist):
-    until(lambda: len(running(cloudist.mark, "sleep 600")) >= 2, "two tests run")
+    until(lambda: len(commands(cloudist.mark, "sleep 600")) >= 2, "two tests run")
 
 
 @pytest.mark.parametrize("caller", ["cloudist pytest", "pytest --cloudist"])

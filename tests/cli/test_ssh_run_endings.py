@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from processes import all_gone, running, until
+from processes import all_gone, commands, running, until
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 90, 130, 255])
@@ -62,7 +62,7 @@ def test_what_the_command_leaves_running_does_not_keep_it(cloudist, project, pla
 def test_terminated(cloudist, project, place, number):
     run = ("ssh-run", "-n2", *place.arguments, "--", "echo up; exec sleep 600")
     process = cloudist.start(*run, cwd=project({}))
-    until(lambda: sum(len(running(mark, "sleep 600")) for mark in place.marks) == 2, "both commands run")
+    until(lambda: sum(len(commands(mark, "sleep 600")) for mark in place.marks) == 2, "both commands run")
     process.send_signal(number)
     cloudist.finish(process).check(143)
     place.all_gone()
@@ -72,7 +72,7 @@ def test_killed(cloudist, project, place):
     """Nobody is left to end anything, and yet everything ends."""
     line = "trap '' HUP TERM INT; setsid sleep 600 & sleep 601 & wait"
     process = cloudist.start("ssh-run", "-n1", *place.arguments, "--", line, cwd=project({}))
-    until(lambda: any(running(mark, "sleep 601") for mark in place.marks), "the command runs")
+    until(lambda: any(commands(mark, "sleep 601") for mark in place.marks), "the command runs")
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     place.all_gone()
@@ -80,7 +80,7 @@ def test_killed(cloudist, project, place):
 
 def test_a_machine_that_is_lost_is_told(cloudist, project):
     process = cloudist.start("ssh-run", "-n2", "--provider=local", "--", "echo up; sleep 4", cwd=project({}))
-    until(lambda: len(running(cloudist.mark, "sleep 4")) >= 2, "both commands run")
+    until(lambda: len(commands(cloudist.mark, "sleep 4")) == 2, "both commands run")
     os.kill(running(cloudist.mark, "cloudist machine")[0], signal.SIGKILL)
     done = cloudist.finish(process).check(91)
     assert done.out.count("up") == 2, done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pexpect
 
-from processes import running, until
+from processes import commands, until
 from tool import ended
 
 CAREFUL = "trap 'echo tidying; sleep 0.3; echo tidied; exit 7' INT; echo ready; while :; do sleep 0.05; done"
@@ -82,7 +82,7 @@ def test_before_the_command_runs(cloudist, project, place):
         "never",
     )
     terminal = cloudist.terminal(*run, cwd=project({}))
-    until(lambda: any(running(mark, "sleep 600") for mark in place.marks), "the init command runs")
+    until(lambda: any(commands(mark, "sleep 600") for mark in place.marks), "the init command runs")
     terminal.sendintr()
     terminal.expect(pexpect.EOF)
     terminal.close()

@@ -14,6 +14,7 @@ from typing import Iterable, Iterator
 
 Entry = tuple[str, ...]
 SHOWN_ENTRIES = 6
+ADDRESS = "0x[0-9a-f]{6,}"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Record:
     def read(cls, path: Path, volatile: list[str]) -> Record:
         """`volatile` matches what is different in every run, such as the clock."""
         text = path.read_text(encoding="utf-8")
-        for pattern in volatile:
+        for pattern in (ADDRESS, *volatile):
             text = re.sub(pattern, "*", text)
         data = json.loads(text)
         nodes: dict[str, Counter[Entry]] = {}
@@ -43,7 +44,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the two runs disagree about, of one node or of the session."""
+    """What the two runs disagree about: of one node, of one warning, or of the session."""
 
     nodeid: str
     plain: str
@@ -88,8 +89,8 @@ def differences(plain: Record, other: Record) -> Iterator[Difference]:
         if before != after:
             yield Difference(nodeid, *_told(before, after))
     for warning in sorted(plain.warnings ^ other.warnings):
-        text = f"warning {' '.join(warning)}"
-        yield Difference("", text, "") if warning in plain.warnings else Difference("", "", text)
+        told, untold = "warned of", "nothing"
+        yield Difference(" ".join(warning), *((told, untold) if warning in plain.warnings else (untold, told)))
 
 
 def _told(before: Counter[Entry], after: Counter[Entry]) -> tuple[str, str]:

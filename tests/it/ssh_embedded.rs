@@ -168,6 +168,18 @@ async fn an_output_that_nobody_wants_holds_up_nobody() {
     machines.provider.release_all().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_that_is_read_late_arrives_whole() {
+    let machines = Machines::start(1).await;
+    let liveness = Liveness { keepalive: Duration::from_secs(1), unanswered: 2 };
+    let session = Session::connect(&Endpoint { liveness, ..machines.endpoint() }).await.expect("a session");
+    let child = session.exec("head -c 200000000 /dev/zero").await.expect("a command");
+    // Longer than a peer that doesn't answer would be borne with.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(promptly(digest(child.stdout)).await.0, 200_000_000);
+    machines.provider.release_all().await;
+}
+
 #[tokio::test]
 async fn what_an_ended_command_said_can_still_be_read() {
     let machines = Machines::start(1).await;

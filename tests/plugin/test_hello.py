@@ -9,7 +9,7 @@ import pytest
 
 from suites import Suite
 
-LISTENER = '''#!{python}
+LISTENER = """#!{python}
 import json, os, struct
 
 def read(count):
@@ -28,7 +28,7 @@ with open({path!r}, "w") as stream:
     json.dump(heard, stream)
 end = json.dumps({{"t": "end", "status": "failed", "message": "heard enough", "help": "try later", "exit_code": 93}})
 os.write(1, struct.pack(">I", len(end) + 1) + end.encode() + b"\\n")
-'''
+"""
 
 
 def listen(suite: Suite, *options: str, **environment: str) -> List[Dict[str, Any]]:
@@ -80,7 +80,7 @@ ALWAYS = ["-p", "no:randomly"]
         (["-rA", "--tb=short", "--maxfail", "3"], ["-rA", "--tb=short", "--maxfail", "3"]),
         (["--junitxml", "out.xml", "--junit-xml=out.xml", "--lf", "--ff", "-q"], ["-q"]),
         (["-n", "3", "-n4", "--dist=load", "--tx", "popen", "-d"], []),
-        (["--color=yes", "-c", "pytest.ini", "--rootdir=."], []),
+        (["--color=no", "-c", "pytest.ini", "--rootdir=."], []),
         (["--cd-num-workers=3", "--cd-extra-files", "*.txt", "--cd-extra-files=a", "-v"], ["-v"]),
         (["--mine", "test_a.py", "below"], ["--mine", "test_a.py", "below"]),
         (["--mine=value", "--optional", "--", "below"], ["--mine=value", "--optional", "below"]),
@@ -104,7 +104,14 @@ def test_options_from_the_environment_come_first(project: Suite) -> None:
 
 
 def test_flags_are_told_as_given(project: Suite) -> None:
-    options = ["--cd-num-workers=8", "--cd-extra-files", "a/*", "--cd-extra-files=b", "--cd-init-command", "make x"]
+    options = [
+        "--cd-num-workers=8",
+        "--cd-extra-files",
+        "a/*",
+        "--cd-extra-files=b",
+        "--cd-init-command",
+        "make x",
+    ]
     hello = listen(project, *options)[0]
     assert hello["flags"] == {"num-workers": ["8"], "extra-files": ["a/*", "b"], "init-command": ["make x"]}
     assert hello["mode"] == "test"
@@ -137,7 +144,9 @@ def test_files_are_found_and_never_imported(project: Suite) -> None:
 
 
 def test_selectors_follow_their_files(project: Suite) -> None:
-    found = files(listen(project, "test_a.py::TestX::test_y[a::b]", "below", "test_a.py::test_z", "below/test_c.py::x"))
+    found = files(
+        listen(project, "test_a.py::TestX::test_y[a::b]", "below", "test_a.py::test_z", "below/test_c.py::x")
+    )
     assert [(file["path"].rpartition("/")[2], file["select"]) for file in found] == [
         ("test_a.py", [["TestX", "test_y[a::b]"], ["test_z"]]),
         ("test_c.py", None),
@@ -146,5 +155,8 @@ def test_selectors_follow_their_files(project: Suite) -> None:
 
 def test_a_file_is_told_once(project: Suite) -> None:
     project.write({"pytest.ini": "[pytest]\naddopts = --doctest-modules --doctest-glob=*.txt\n"})
-    paths = [file["path"].rpartition("/")[2] for file in files(listen(project, "test_a.py", "other.txt", "test_a.py"))]
+    paths = [
+        file["path"].rpartition("/")[2]
+        for file in files(listen(project, "test_a.py", "other.txt", "test_a.py"))
+    ]
     assert sorted(paths) == ["other.txt", "test_a.py"]

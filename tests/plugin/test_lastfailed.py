@@ -40,7 +40,9 @@ def status(done: Outcome) -> list:
 
 
 def ran(done: Outcome) -> list:
-    return sorted(line.split(" ")[0] for line in done.out.splitlines() if " PASSED" in line or " FAILED" in line)
+    return sorted(
+        line.split(" ")[0] for line in done.out.splitlines() if " PASSED" in line or " FAILED" in line
+    )
 
 
 def test_the_cache_is_the_same(suite: Suite) -> None:
@@ -52,7 +54,9 @@ def test_the_cache_is_the_same(suite: Suite) -> None:
     assert [cached(suite, name) for name in ("lastfailed", "nodeids")] == expected
 
 
-@pytest.mark.parametrize("options", [["--lf"], ["--ff"], ["--lf", "test_a.py"], ["--lf", "test_b.py"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [["--lf"], ["--ff"], ["--lf", "test_a.py"], ["--lf", "test_b.py"]], ids=" ".join
+)
 def test_after_failures(suite: Suite, options: list) -> None:
     suite.write(FILES)
     suite.plain()
@@ -85,4 +89,7 @@ def test_a_fixed_test_is_forgotten(suite: Suite) -> None:
     suite.cloudist()
     suite.write({"test_c.py": "def test_broken(): pass"})
     suite.cloudist("--lf")
-    assert sorted(cached(suite, "lastfailed")) == ["test_a.py::TestGroup::test_bad", "test_a.py::test_text[two::2]"]
+    assert sorted(cached(suite, "lastfailed")) == [
+        "test_a.py::TestGroup::test_bad",
+        "test_a.py::test_text[two::2]",
+    ]

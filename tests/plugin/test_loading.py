@@ -24,7 +24,7 @@ def prepare(suite: Suite, ways: List[str]) -> Dict[str, object]:
         metadata = installed / "cloudist-1.0.dist-info"
         metadata.mkdir(parents=True)
         (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: cloudist\nVersion: 1.0\n")
-        (metadata / "entry_points.txt").write_text("[pytest11]\ncloudist = pytest_cloudist:entry_point\n")
+        (metadata / "entry_points.txt").write_text("[pytest11]\ncloudist = pytest_cloudist\n")
         search.append(str(installed))
     if "conftest" in ways:
         with (suite.root / "conftest.py").open("a") as stream:
@@ -91,7 +91,9 @@ def test_the_block_keeps_other_plugins(suite: Suite) -> None:
         assert "cloudist: 1 test on " in done.out
 
 
-@pytest.mark.parametrize("option", ["--help", "--version", "--collect-only", "--fixtures", "--markers", "--setup-plan"])
+@pytest.mark.parametrize(
+    "option", ["--help", "--version", "--collect-only", "--fixtures", "--markers", "--setup-plan"]
+)
 def test_plain_runs_need_no_engine(suite: Suite, option: str) -> None:
     prepared = prepare(suite, ["option"])
     command = suite.command("-p", "pytest_cloudist", "--cloudist=test", option)
@@ -100,6 +102,8 @@ def test_plain_runs_need_no_engine(suite: Suite, option: str) -> None:
 
 
 def test_no_part_is_taken_inside_a_worker(suite: Suite) -> None:
-    done = run(suite, ["option", "conftest"], "--cloudist=test", CLOUDIST_WORKER="gw3", CLOUDIST_BIN="nowhere")
+    done = run(
+        suite, ["option", "conftest"], "--cloudist=test", CLOUDIST_WORKER="gw3", CLOUDIST_BIN="nowhere"
+    )
     assert done.exit == 0, done.out + done.err
     assert "cloudist:" not in done.out

@@ -74,18 +74,14 @@ def test_random_order_has_one_seed(suite: Suite, without: list) -> None:
 
 def test_hypothesis(suite: Suite) -> None:
     installed(suite, "hypothesis")
-    suite.write(
-        {
-            "test_h.py": """
+    suite.write({"test_h.py": """
                 from hypothesis import given, settings, strategies
 
                 @settings(database=None, derandomize=True)
                 @given(strategies.integers())
                 def test_small(number):
                     assert number < 1000
-            """
-        }
-    )
+            """})
     plain, cloudist = suite.plain(), suite.cloudist()
     assert "number=1000" in cloudist.out
     assert cloudist.last_lines()[-1] == plain.last_lines()[-1]
@@ -93,9 +89,7 @@ def test_hypothesis(suite: Suite) -> None:
 
 def test_reruns(suite: Suite) -> None:
     installed(suite, "pytest_rerunfailures")
-    suite.write(
-        {
-            "test_r.py": """
+    suite.write({"test_r.py": """
                 tries = []
 
                 def test_third_time():
@@ -104,9 +98,7 @@ def test_reruns(suite: Suite) -> None:
 
                 def test_never():
                     assert 0
-            """
-        }
-    )
+            """})
     options = ["--reruns=3", "-rR"]
     plain, cloudist = suite.plain(*options), suite.cloudist(*options)
     assert cloudist.last_lines() == plain.last_lines()
@@ -154,7 +146,9 @@ def test_workers_look_like_xdist_workers(suite: Suite, without: list) -> None:
 
 def test_xdist_is_held_back(suite: Suite) -> None:
     installed(suite, "xdist")
-    suite.write({"pytest.ini": "[pytest]\naddopts = -n 3 --dist loadfile\n", "test_a.py": "def test_1(): pass"})
+    suite.write(
+        {"pytest.ini": "[pytest]\naddopts = -n 3 --dist loadfile\n", "test_a.py": "def test_1(): pass"}
+    )
     done = suite.cloudist()
     assert done.exit == 0, done.out + done.err
     assert "collected 1 item" in done.out

@@ -168,7 +168,9 @@ def test_any_number_of_workers(suite: Suite, workers: int) -> None:
 
 
 def test_one_worker_prints_what_pytest_prints(suite: Suite) -> None:
-    suite.write({"test_a.py": "def test_1(): pass\ndef test_2(): pass", "test_b.py": "def test_3(): assert 0"})
+    suite.write(
+        {"test_a.py": "def test_1(): pass\ndef test_2(): pass", "test_b.py": "def test_3(): assert 0"}
+    )
     plain, cloudist = suite.plain(), suite.cloudist(workers=1)
     dots = [line for line in plain.out.splitlines() if line.startswith("test_")][:2]
     assert [line for line in cloudist.out.splitlines() if line.startswith("test_")][:2] == dots
@@ -196,7 +198,9 @@ COLLECTION = {
 }
 
 
-@pytest.mark.parametrize("options", [[], ["--continue-on-collection-errors"], ["-x"], ["--maxfail=2"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "options", [[], ["--continue-on-collection-errors"], ["-x"], ["--maxfail=2"]], ids=" ".join
+)
 @pytest.mark.parametrize("files", ["error", "conftest error"])
 def test_collection_errors(suite: Suite, files: str, options: list) -> None:
     suite.write(COLLECTION[files])
@@ -247,9 +251,7 @@ def test_arguments(suite: Suite, arguments: list) -> None:
 
 
 def test_subtests(suite: Suite) -> None:
-    suite.write(
-        {
-            "test_sub.py": """
+    suite.write({"test_sub.py": """
                 import pytest
 
                 def test_fixture(request):
@@ -264,17 +266,13 @@ def test_subtests(suite: Suite) -> None:
 
                 def test_after():
                     pass
-            """
-        }
-    )
+            """})
     for options in (["-rA"], ["-v", "--junitxml=junit.xml"], ["--maxfail=2"]):
         assert_same(suite.plain(*options), suite.cloudist(*options, workers=1))
 
 
 def test_subtests_of_unittest(suite: Suite) -> None:
-    suite.write(
-        {
-            "test_sub.py": """
+    suite.write({"test_sub.py": """
                 import unittest
 
                 class Case(unittest.TestCase):
@@ -282,8 +280,6 @@ def test_subtests_of_unittest(suite: Suite) -> None:
                         for i in range(3):
                             with self.subTest(i=i):
                                 self.assertNotEqual(i, 1)
-            """
-        }
-    )
+            """})
     plain, cloudist = suite.plain("-rf"), suite.cloudist("-rf")
     assert (cloudist.exit, cloudist.last_lines()) == (plain.exit, plain.last_lines())

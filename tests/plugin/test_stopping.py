@@ -25,7 +25,9 @@ SLOW = """
 
 
 def counts(out: str) -> dict:
-    return {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", out.splitlines()[-1])}
+    return {
+        word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|error)", out.splitlines()[-1])
+    }
 
 
 @pytest.mark.parametrize("option, failures", [("-x", 1), ("--maxfail=2", 2)])
@@ -39,9 +41,7 @@ def test_failures_stop_the_run(suite: Suite, option: str, failures: int) -> None
 
 
 def test_a_late_teardown_is_still_told(suite: Suite) -> None:
-    suite.write(
-        {
-            "test_a.py": """
+    suite.write({"test_a.py": """
                 import pytest
 
                 @pytest.fixture(scope="session")
@@ -51,9 +51,7 @@ def test_a_late_teardown_is_still_told(suite: Suite) -> None:
 
                 def test_fails(lasting):
                     assert 0
-            """
-        }
-    )
+            """})
     plain, cloudist = suite.plain("-x"), suite.cloudist("-x", workers=1)
     assert counts(cloudist.out) == counts(plain.out) == {"failed": 1, "error": 1}
 

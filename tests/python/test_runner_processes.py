@@ -318,6 +318,52 @@ def test_the_hash_seed_is_the_sessions(project, machine):
     assert "%s\\n" % expected in run.finish(1)[0, 0].text()
 
 
+def test_the_interrupt_handler_is_pythons_own(project, start):
+    project.write(
+        "test_a.py",
+        "import signal\ndef test_1():\n    assert signal.getsignal(2) is signal.default_int_handler\n",
+    )
+    run = start()
+    run.file(0, "test_a.py")
+    assert run.finish(1)[0, 0].passed
+
+
+FINDER = """
+import sys
+from importlib.machinery import PathFinder
+MAPPING = {"thing": %r}
+class Finder:
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name in MAPPING:
+            return PathFinder.find_spec(name, [MAPPING[name].rpartition("/")[0]])
+sys.meta_path.append(Finder)
+"""
+
+
+def test_finders_of_editable_installs_lead_into_the_snapshot(boot, tmp_path, python):
+    local, site = tmp_path / "local", tmp_path / "site"
+    for directory, where in (
+        (local / "thing", "the live code"),
+        (tmp_path / "remote" / "thing", "the snapshot"),
+    ):
+        directory.mkdir(parents=True)
+        (directory / "__init__.py").write_text("WHERE = %r\n" % where)
+    site.mkdir()
+    (site / "sitecustomize.py").write_text("import __editable___thing_finder\n")
+    (site / "__editable___thing_finder.py").write_text(FINDER % str(local / "thing"))
+    project = Project(tmp_path / "remote", python)
+    project.write(
+        "tests/test_a.py", "import thing\ndef test_1():\n    assert thing.WHERE == 'the snapshot'\n"
+    )
+    run = Run(
+        boot(env={"PYTHONPATH": str(site)}), project, sys_path=[], paths=[[str(project.root), str(local)]]
+    )
+    run.file(0, "tests/test_a.py")
+    test = run.finish(1)[0, 0]
+    assert test.passed, test.text()
+
+
 def test_editable_installs_lead_into_the_snapshot(boot, tmp_path, python):
     local = tmp_path / "local"
     (local / "src" / "thing").mkdir(parents=True)

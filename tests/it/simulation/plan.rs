@@ -8,6 +8,7 @@ use cloudist::scheduler::{Collect, CollectionErrors, Config, Mode};
 
 use super::dice::Dice;
 use super::suite::{Suite, Trouble};
+use super::worker::COALESCING_MICROS;
 
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -124,6 +125,16 @@ impl Plan {
                 (when, mishap)
             })
             .collect()
+    }
+
+    pub fn longest_latency(&self) -> Duration {
+        self.machines.iter().map(|machine| machine.latency).max().unwrap_or_default()
+    }
+
+    /// Whether the result of a test arrives before its machine is known to be lost, if the test after it fells that machine
+    /// and takes so long. If not, the blame falls on the wrong one.
+    pub fn results_outrun(&self, duration: Duration) -> bool {
+        duration > Duration::from_micros(COALESCING_MICROS) && self.detection > self.longest_latency()
     }
 
     pub fn is_calm(&self) -> bool {

@@ -12,7 +12,7 @@ use cloudist::scheduler::{
 
 use super::plan::Plan;
 use super::suite::{Fate, Import};
-use super::worker::{COALESCING_MICROS, State, Token, Worker};
+use super::worker::{State, Token, Worker};
 use super::world::World;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +49,7 @@ impl Witness {
     pub fn new(plan: &Plan) -> Self {
         let orderly = plan.suite.tests().all(|test| test.fate != Fate::FellsMachine && !test.fickle)
             && plan.suite.files.iter().all(|file| file.outcome != Import::FellsMachine);
-        let latency = plan.machines.iter().map(|machine| machine.latency).max().unwrap_or_default();
-        let patience = plan.suite.longest_import() + latency * 10 + Duration::from_millis(30);
+        let patience = plan.suite.longest_import() + plan.longest_latency() * 10 + Duration::from_millis(30);
         let checked = orderly && plan.is_calm() && plan.config.chunks_per_worker.is_none();
         Witness {
             thorough: plan.suite.tests().count() < 1_000,
@@ -187,8 +186,7 @@ impl Witness {
         }
         for (test, &starts) in &self.starts {
             let known = self.plan.suite.test(*test);
-            // Where it is quicker than results are sent, the blame falls on the test before it.
-            let blamed = known.fate == Fate::FellsMachine && known.duration > Duration::from_micros(COALESCING_MICROS);
+            let blamed = known.fate == Fate::FellsMachine && self.plan.results_outrun(known.duration);
             let attempts = self.plan.config.max_attempts.get();
             let most = if blamed { attempts } else { 1 + self.fallen.values().sum::<u32>() };
             assert!(starts <= most, "{test} was started {starts} times");

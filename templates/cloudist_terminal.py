@@ -1,0 +1,59 @@
+"""What this plugin itself writes among pytest's output, so that neither garbles the other.
+
+Never decides what is worth saying.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any, ContextManager, Iterator
+
+import pytest
+
+
+def uncaptured(config: pytest.Config) -> ContextManager[None]:
+    """While it lasts, the standard streams are the user's."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    return capture.global_and_fixture_disabled() if capture is not None else contextlib.nullcontext()
+
+
+def write_escaped(config: pytest.Config, stream: int, text: str) -> None:
+    """Puts what escaped a worker's capture where it would have gone here."""
+    with uncaptured(config):
+        target = sys.stderr if stream == 2 else sys.stdout
+        target.write(text)
+        target.flush()
+
+
+def write_line(terminal: Any, text: str, **markup: bool) -> None:
+    """A line of its own, even where pytest has begun one."""
+    if terminal is None:
+        return
+    if terminal._tw.width_of_current_line and not terminal.currentfspath:
+        terminal._tw.line()
+    terminal.write_line(text, **markup)
+
+
+@contextlib.contextmanager
+def announcing(terminal: Any, line: str) -> Iterator[None]:
+    """While it lasts, this is what pytest says instead of how many items it has collected."""
+
+    def report_collect(final: bool = False) -> None:
+        if terminal.config.option.verbose < 0:
+            return
+        if terminal.isatty():
+            terminal.rewrite(line, bold=True, erase=True)
+            terminal.write("\n")
+        else:
+            terminal.write_line(line)
+
+    terminal.report_collect = report_collect
+    try:
+        yield
+    finally:
+        del terminal.report_collect
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
