@@ -134,8 +134,9 @@ class Bridge:
                 os.close(self._reader)
                 os.close(self._writer)
             else:
-                self._child.stdin.close()
-                self._child.stdout.close()
+                for stream in (self._child.stdin, self._child.stdout):
+                    if stream is not None:
+                        stream.close()
 
     def part(self) -> None:
         self.close()

@@ -18,9 +18,7 @@ BATCH_LIMIT = 64
 Selectors = List[List[str]]
 
 
-class TestFile(NamedTuple):
-    __test__ = False
-
+class FoundFile(NamedTuple):
     path: str
     nodeid: str
     chain: List[str]
@@ -56,7 +54,7 @@ class Arguments:
 
     def __init__(self, config: pytest.Config, arguments: Sequence[str]) -> None:
         self.paths: List[str] = []
-        self._selectors: Dict[str, Optional[Selectors]] = {}
+        self._selectors: Dict[str, Selectors] = {}
         self._shown: Dict[Tuple[str, ...], str] = {}
         whole: List[str] = []
         for number, argument in enumerate(arguments):
@@ -70,10 +68,10 @@ class Arguments:
                 self._selectors.setdefault(target, []).append(parts)
                 self._shown[(target, *parts)] = "::".join((target, *shown))
         for number, argument in enumerate(whole):
-            directory, _ = _resolve(config, argument, number)
-            for path in self._selectors:
-                if directory and (path == directory or path.startswith(os.path.join(directory, ""))):
-                    self._selectors[path] = None
+            place, _ = _resolve(config, argument, number)
+            for path in list(self._selectors):
+                if place and (path == place or path.startswith(os.path.join(place, ""))):
+                    del self._selectors[path]
 
     def select(self, path: str) -> Optional[Selectors]:
         return self._selectors.get(path)
@@ -92,7 +90,9 @@ def _resolve(config: pytest.Config, argument: str, number: int) -> Tuple[str, Li
     location = config.invocation_params.dir
     try:
         try:
-            found: Any = resolve_collection_argument(location, argument, as_pypath=config.option.pyargs)
+            found: Any = resolve_collection_argument(  # type: ignore[call-arg]
+                location, argument, as_pypath=config.option.pyargs
+            )
         except TypeError:
             found = resolve_collection_argument(location, argument, number, as_pypath=config.option.pyargs)
     except pytest.UsageError:
@@ -104,7 +104,7 @@ def _resolve(config: pytest.Config, argument: str, number: int) -> Tuple[str, Li
 class LocalWalk:
     """A plugin for the time of the local collection."""
 
-    def __init__(self, arguments: Arguments, found: Callable[[TestFile], None]) -> None:
+    def __init__(self, arguments: Arguments, found: Callable[[FoundFile], None]) -> None:
         self._arguments = arguments
         self._found = found
         self._collectors: Dict[str, List[str]] = {}
@@ -119,7 +119,7 @@ class LocalWalk:
         if seen is None:
             seen = self._collectors[path] = [repr(collector)]
             chain = [_directory(node) for node in collector.listchain()[1:-1]]
-            self._found(TestFile(path, collector.nodeid, chain, self._arguments.select(path), seen))
+            self._found(FoundFile(path, collector.nodeid, chain, self._arguments.select(path), seen))
         elif repr(collector) not in seen:
             seen.append(repr(collector))
         return CollectReport(collector.nodeid, "passed", None, [])
@@ -146,12 +146,12 @@ class Outbox:
     """Numbers the files and sends them in batches that grow, so that the first one leaves at once."""
 
     def __init__(self, send: Callable[[List[Dict[str, Any]]], None]) -> None:
-        self.files: List[TestFile] = []
+        self.files: List[FoundFile] = []
         self._send = send
         self._batch: List[Dict[str, Any]] = []
         self._limit = 1
 
-    def put(self, file: TestFile) -> None:
+    def put(self, file: FoundFile) -> None:
         self.files.append(file)
         self._batch.append(file.described())
         if len(self._batch) >= self._limit:

@@ -10,7 +10,7 @@ from typing import Dict, List, Optional
 
 import pytest
 
-from cloudist_collect import Outbox, Selectors, TestFile, split_argument
+from cloudist_collect import Outbox, Selectors, FoundFile, split_argument
 from cloudist_terminal import count
 
 
@@ -26,15 +26,15 @@ class LastFailed:
         self._outbox = outbox
         self._without_failures = config.getoption("last_failed_no_failures", "all")
         self._failures: Dict[str, Optional[Selectors]] = {}
-        self._first: List[TestFile] = []
-        self._rest: List[TestFile] = []
+        self._first: List[FoundFile] = []
+        self._rest: List[FoundFile] = []
         self.order = Order.AS_FOUND
         if self._plugin is not None and self._plugin.active:
             self.order = Order.FAILED_ONLY if config.getoption("lf") else Order.FAILED_FIRST
             for nodeid in self._plugin.lastfailed:
                 self._remember(str(nodeid))
 
-    def put(self, file: TestFile) -> None:
+    def put(self, file: FoundFile) -> None:
         failures = self._failures.get(file.nodeid, [])
         if self.order is Order.AS_FOUND:
             self._outbox.put(file)
@@ -54,7 +54,7 @@ class LastFailed:
     def walked(self) -> None:
         """Sends what had to wait until all files were known."""
         if self.order is Order.FAILED_ONLY and self._first:
-            skipped: List[TestFile] = []
+            skipped: List[FoundFile] = []
         elif self.order is Order.FAILED_ONLY and not self._failures and self._without_failures == "none":
             skipped = []
         else:

@@ -91,7 +91,7 @@ def _settle_subtests(config: pytest.Config, report: Any, context: Optional[Dict[
 def test_reports(config: pytest.Config, entry: Dict[str, Any], extra: Dict[str, Any]) -> List[TestReport]:
     nodeid = parse_nodeid(entry["nodeid"])
     location = tuple(entry["location"])
-    keywords = dict.fromkeys(entry["keywords"], 1)
+    keywords: Any = dict.fromkeys(entry["keywords"], 1)
     reports: List[Any] = []
     for told in entry["reports"]:
         if isinstance(told, list):

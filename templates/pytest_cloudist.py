@@ -92,14 +92,6 @@ class Alias:
     """Takes the plugin's other names, so that pytest doesn't load it once more by another way."""
 
 
-def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    if pluginmanager.getplugin(NAME) is None:
-        pluginmanager.register(sys.modules[__name__], NAME)
-
-
-entry_point = EntryPoint()
-
-
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     for name in NAMES:
         if pluginmanager.getplugin(name) is None:
@@ -184,7 +176,7 @@ class Taking:
         )
         self.run = Run(session, self.bridge, controller)
         self.run.greet(hello)
-        session.perform_collect = self.run.collect  # type: ignore[method-assign]
+        session.perform_collect = self.run.collect  # type: ignore[assignment, method-assign]
 
     def pytest_report_header(self) -> str:
         provider = self.config.option.cd_provider

@@ -84,7 +84,7 @@ def two_machines_at_work(mark):
 
 def test_the_tests_of_a_machine_that_is_killed_run_elsewhere(cloudist, project, tmp_path):
     go = tmp_path / "go"
-    process = cloudist.start("pytest", "-n2", "--", "-v", cwd=project(slow_suite(go)))
+    process = cloudist.start("pytest", "-n2", "--local-machines=2", "--", "-v", cwd=project(slow_suite(go)))
     os.kill(two_machines_at_work(cloudist.mark)[0], signal.SIGKILL)
     go.touch()
     done = cloudist.finish(process).check(0)
@@ -93,7 +93,9 @@ def test_the_tests_of_a_machine_that_is_killed_run_elsewhere(cloudist, project, 
 
 
 def test_with_every_machine_killed_it_ends_and_says_so(cloudist, project, tmp_path):
-    process = cloudist.start("pytest", "-n2", "--", "-v", cwd=project(slow_suite(tmp_path / "never")))
+    process = cloudist.start(
+        "pytest", "-n2", "--local-machines=2", "--", "-v", cwd=project(slow_suite(tmp_path / "never"))
+    )
     for machine in two_machines_at_work(cloudist.mark):
         os.kill(machine, signal.SIGKILL)
     done = cloudist.finish(process)

@@ -38,7 +38,7 @@ fn offering(sshd: &Sshd, offer: KeyOffer) -> Endpoint {
 
 #[tokio::test]
 async fn a_command_has_two_outputs_and_a_status() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let child = session.exec("echo out; echo err >&2; exit 7").await.expect("a command");
     let done = child.output().await.expect("its end");
@@ -52,7 +52,7 @@ async fn a_command_has_two_outputs_and_a_status() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_megabytes_go_each_way_unharmed() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let bytes = noise(100 * MIB);
     let expected = sha256(&bytes);
@@ -72,7 +72,7 @@ async fn a_hundred_megabytes_go_each_way_unharmed() {
 
 #[tokio::test]
 async fn an_impostor_learns_nothing() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let other = sshd.client_key().public_key().clone();
     let endpoint = Endpoint { host_key: HostKey::Pinned(other), ..sshd.endpoint() };
     let error = refused(&endpoint).await;
@@ -84,7 +84,7 @@ async fn an_impostor_learns_nothing() {
 
 #[tokio::test]
 async fn known_hosts_decides() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let other = generate_key("other").expect("a key").public_key().clone();
 
     let file = sshd.known_hosts(sshd.host_key());
@@ -147,7 +147,7 @@ impl Drop for Agent {
 
 #[tokio::test]
 async fn the_agent_signs() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let agent = Agent::start();
     let stranger = sshd.directory().join("stranger");
     write_key(&stranger, &generate_key("stranger").expect("a key"));
@@ -187,7 +187,7 @@ async fn key_files_of_every_kind() {
             files.push(file);
         }
     }
-    let Some(sshd) = builder.start() else { return };
+    let sshd = builder.start();
     for file in files {
         let offer = KeyOffer { agent: None, files: vec![file.clone()], agent_keys: AgentKeys::All };
         let session = Session::connect(&offering(&sshd, offer)).await;
@@ -198,7 +198,7 @@ async fn key_files_of_every_kind() {
 
 #[tokio::test]
 async fn an_encrypted_key_is_explained() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let file = sshd.directory().join("locked");
     let made = Command::new("ssh-keygen").args(["-q", "-N", "secret", "-t", "ed25519", "-f"]).arg(&file).status();
     assert!(made.expect("ssh-keygen").success());
@@ -209,7 +209,7 @@ async fn an_encrypted_key_is_explained() {
 
 #[tokio::test]
 async fn a_server_has_only_so_many_sessions() {
-    let Some(sshd) = Sshd::builder().config("MaxSessions 1").start() else { return };
+    let sshd = Sshd::builder().config("MaxSessions 1").start();
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let child = session.exec("cat").await.expect("a command");
     match session.exec("true").await {
@@ -241,7 +241,7 @@ async fn write_until_harmed(session: &Session, harm: impl FnOnce()) -> ChildErro
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_learns_of_a_server_that_dies() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let error = write_until_harmed(&session, || sshd.signal(Kill::KILL)).await;
     assert!(matches!(error, ChildError::Disconnected { source: Disconnection::Dropped, .. }), "{error:?}");
@@ -251,7 +251,7 @@ async fn a_writer_learns_of_a_server_that_dies() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_learns_of_a_server_that_hangs() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let liveness = Liveness { keepalive: Duration::from_millis(500), unanswered: 2 };
     let endpoint = Endpoint { liveness, ..sshd.endpoint() };
     let writing = Session::connect(&endpoint).await.expect("a session");
@@ -263,7 +263,7 @@ async fn a_writer_learns_of_a_server_that_hangs() {
 
 #[tokio::test]
 async fn disconnecting_waits_for_no_server() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let mut child = session.exec("sleep 1000").await.expect("a command");
     sshd.signal(Kill::STOP);
@@ -274,7 +274,7 @@ async fn disconnecting_waits_for_no_server() {
 
 #[tokio::test]
 async fn a_dropped_command_gets_the_end_of_its_input() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let session = Session::connect(&sshd.endpoint()).await.expect("a session");
     let mut child = session.exec("echo $$; exec cat").await.expect("a command");
     let pid = first_line(&mut child.stdout).await;
@@ -284,7 +284,7 @@ async fn a_dropped_command_gets_the_end_of_its_input() {
 
 #[tokio::test]
 async fn a_full_server_drops_us() {
-    let Some(sshd) = Sshd::builder().config("MaxStartups 1:100:1").start() else { return };
+    let sshd = Sshd::builder().config("MaxStartups 1:100:1").start();
     let hog = TcpStream::connect(("127.0.0.1", sshd.port())).expect("a connection");
     // The server counts the hog once it has greeted it.
     hog.peek(&mut [0]).expect("a greeting");
@@ -294,7 +294,7 @@ async fn a_full_server_drops_us() {
 
 #[tokio::test]
 async fn a_connection_that_is_dropped_is_tried_again() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let transport = Transport::Tcp { host: "127.0.0.1".into(), port: door.local_addr().expect("its address").port() };
     let endpoint = Endpoint { transport, ..sshd.endpoint() };
@@ -315,7 +315,7 @@ async fn a_connection_that_is_dropped_is_tried_again() {
 
 #[tokio::test]
 async fn fifty_connections_at_once_lose_none() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let endpoint = sshd.endpoint();
     let connecting = (0..50).map(|_| {
         let endpoint = endpoint.clone();
@@ -372,7 +372,7 @@ async fn lease(hosts: &str, config: &Path) -> Endpoint {
 
 #[tokio::test]
 async fn hosts_follow_the_users_configuration() {
-    let Some(sshd) = Sshd::builder().start() else { return };
+    let sshd = Sshd::builder().start();
     let config = sshd.directory().join("config");
     let settings = format!(
         "Host lab jumped proxied\n HostName 127.0.0.1\n Port {port}\n User {user}\n IdentityFile {key}\n \
