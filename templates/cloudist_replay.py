@@ -314,11 +314,13 @@ class Run:
         self._estimate()
 
     def _replay_collect_reports(self, told: Any) -> int:
+        # Several workers tell of the same node; one tells of it twice if a file has two collectors, as with doctests.
+        seen = frozenset(self._collect_seen)
         errors = 0
         for data in told:
-            seen = (data["nodeid"], data["outcome"])
-            if data["outcome"] != "passed" and seen not in self._collect_seen:
-                self._collect_seen.add(seen)
+            node = (data["nodeid"], data["outcome"])
+            if data["outcome"] != "passed" and node not in seen:
+                self._collect_seen.add(node)
                 errors += data["outcome"] == "failed"
                 self._config.hook.pytest_collectreport(report=revive(self._config, data))
         self._collect_errors += errors

@@ -42,7 +42,7 @@ def announcing(terminal: Any, line: str) -> Iterator[None]:
     def report_collect(final: bool = False) -> None:
         if terminal.config.option.verbose < 0:
             return
-        if terminal.isatty():
+        if terminal.isatty:
             terminal.rewrite(line, bold=True, erase=True)
             terminal.write("\n")
         else:

@@ -246,6 +246,7 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             (None, ProviderKind::Local) => local_python.to_str().map(str::to_owned),
             (None, _) => None,
         },
+        env: config::travelling_variables(),
     };
     Ok(Fleet::launch(provider, plan))
 }
@@ -264,7 +265,7 @@ fn same_machines(asked: &Settings, wanted: &Settings) -> bool {
 }
 
 fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
-    let paths = |texts: &[String]| texts.iter().map(PathBuf::from).collect();
+    let paths = |texts: &[String]| -> Vec<PathBuf> { texts.iter().map(PathBuf::from).collect() };
     Ground {
         rootdir: PathBuf::from(&hello.rootdir),
         cwd: PathBuf::from(&hello.cwd),
@@ -277,10 +278,11 @@ fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
         session: Some(SessionGround {
             args: hello.args.clone(),
             inifile: hello.inipath.as_ref().map(PathBuf::from),
-            env: hello.env.clone(),
+            env: config::travelling_variables(),
             mainargv: hello.mainargv.clone(),
             testrunuid: run.to_owned(),
             workerinput: hello.workerinput.clone(),
+            initial: paths(&hello.initial),
         }),
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     machine::Signal,
     run::{
         Ground, RunError,
-        command::{CommandEnding, CommandInput, CommandOutput, CommandPlan, CommandRun, Stdin, Stream},
+        command::{CommandEnding, CommandOutput, CommandPlan, CommandRun, CommandWish, Stdin, Stream},
         prepare,
     },
 };
@@ -75,7 +75,8 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         prepare(&ground)
     });
     let (output, mut shown) = mpsc::channel(OUTPUT_WAITING);
-    let (input_sender, input) = mpsc::channel(INPUT_WAITING);
+    let (wish_sender, wishes) = mpsc::channel(INPUT_WAITING);
+    let (stdin_sender, stdin_pieces) = mpsc::channel(INPUT_WAITING);
     let stdin = if settings.num_workers == 1 { Stdin::PassedOn } else { Stdin::Empty };
     let plan = CommandPlan {
         argv: argv(&args.command),
@@ -84,9 +85,9 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         fetch: args.fetch.clone(),
     };
     if stdin == Stdin::PassedOn {
-        pump_stdin(input_sender.clone());
+        pump_stdin(stdin_sender);
     }
-    let watcher = task::spawn(watch_signals(input_sender)?);
+    let watcher = task::spawn(watch_signals(wish_sender)?);
     let several = settings.num_workers > 1;
     let mut screen = Screen::new(several, args.fetch_to.clone());
     let showing = task::spawn_blocking(move || {
@@ -95,7 +96,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         }
         screen.finish()
     });
-    let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, input).await;
+    let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, wishes, stdin_pieces).await;
     fleet.finish().await;
     watcher.abort();
     let shown = showing.await.map_err(|error| Failure::new(exit_code::INTERNAL, error.to_string()))?;
@@ -138,24 +139,24 @@ fn status(ending: &CommandEnding) -> Result<u8, Failure> {
 }
 
 /// Reads stdin on a thread of its own: a terminal can't be read in any other way.
-fn pump_stdin(sender: mpsc::Sender<CommandInput>) {
+fn pump_stdin(sender: mpsc::Sender<Bytes>) {
     task::spawn_blocking(move || {
         let mut stdin = io::stdin().lock();
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let message = match stdin.read(&mut buffer) {
-                Ok(0) | Err(_) => CommandInput::StdinEnded,
-                Ok(length) => CommandInput::Stdin(Bytes::copy_from_slice(&buffer[..length])),
-            };
-            let ended = matches!(message, CommandInput::StdinEnded);
-            if sender.blocking_send(message).is_err() || ended {
-                return;
+            match stdin.read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(length) => {
+                    if sender.blocking_send(Bytes::copy_from_slice(&buffer[..length])).is_err() {
+                        return;
+                    }
+                }
             }
         }
     });
 }
 
-fn watch_signals(sender: mpsc::Sender<CommandInput>) -> Result<impl Future<Output = ()>, Failure> {
+fn watch_signals(sender: mpsc::Sender<CommandWish>) -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: io::Error| Failure::new(exit_code::INTERNAL, format!("failed to watch for signals: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
@@ -163,9 +164,9 @@ fn watch_signals(sender: mpsc::Sender<CommandInput>) -> Result<impl Future<Outpu
     Ok(async move {
         loop {
             let message = tokio::select! {
-                _ = interrupts.recv() => CommandInput::Interrupt,
-                _ = terminations.recv() => CommandInput::Terminate,
-                _ = hangups.recv() => CommandInput::Terminate,
+                _ = interrupts.recv() => CommandWish::Interrupt,
+                _ = terminations.recv() => CommandWish::Terminate,
+                _ = hangups.recv() => CommandWish::Terminate,
             };
             if sender.send(message).await.is_err() {
                 return;

@@ -46,7 +46,7 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
         .await
         .map_err(|source| MachineError::Connect { machine: machine.clone(), source })?;
     teller.tell(Event::Entered(Stage::Boot)).await;
-    let command = format!("exec python3 -c '{BOOTSTRAP}'");
+    let command = format!("exec python3 -IS -c '{BOOTSTRAP}'");
     let child = session.exec(&command).await.map_err(|error| MachineError::Boot {
         machine: machine.clone(),
         detail: crate::text::chain(&error),
@@ -60,7 +60,7 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     link.outgoing.send_with(&hello, modules.into()).await?;
     if let Some(python) = &start.python {
         // Importing pytest takes longer than most syncs: it begins now.
-        link.outgoing.send(&ToRunner::Prepare { python: python.clone() }).await?;
+        link.outgoing.send(&ToRunner::Prepare { python: python.clone(), env: start.env.clone() }).await?;
     }
     link.incoming.skip_preamble().await?;
     let (message, _) = link.incoming.next().await?;

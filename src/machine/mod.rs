@@ -13,6 +13,7 @@ mod serve;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 pub use command::{Command, CommandId, Signal};
@@ -61,6 +62,8 @@ pub struct Start {
     pub run: String,
     /// The workers' interpreter there, where it is known beforehand.
     pub python: Option<String>,
+    /// The variables that workers get.
+    pub env: Value,
 }
 
 /// Runs a leased machine until it is told to finish, its commands end, or it is lost.

@@ -49,6 +49,8 @@ pub struct SessionPlan {
     pub mainargv: Vec<String>,
     pub testrunuid: String,
     pub workerinput: Value,
+    /// What the command line named.
+    pub initial: Vec<PathBuf>,
 }
 
 /// The snapshot as it lies on one machine.
@@ -232,6 +234,7 @@ impl Ground {
             mainargv: plan.mainargv.clone(),
             testrunuid: plan.testrunuid.clone(),
             workerinput: plan.workerinput.clone(),
+            initial: plan.initial.iter().filter_map(|path| self.mapping.to_remote(path)).collect(),
         })
     }
 

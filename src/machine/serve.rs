@@ -58,7 +58,7 @@ fn translate(command: Command, ground: &Ground) -> Option<ToRunner> {
         Command::Start { workers, count } => ToRunner::Start {
             workers: workers.iter().map(|worker| worker.0).collect(),
             count,
-            session: ground.session()?,
+            session: Box::new(ground.session()?),
         },
         Command::Spawn(worker) => ToRunner::Spawn { worker: worker.0 },
         Command::Run { worker, file, spec, tests, execute } => {
@@ -74,6 +74,7 @@ fn translate(command: Command, ground: &Ground) -> Option<ToRunner> {
             env: with_python_path(env, ground),
             python: ground.python.clone(),
             stdin,
+            account: stdin,
         },
         Command::Signal { id, signal } => ToRunner::Signal { id, signal: signal.name() },
         Command::Fetch { id, globs } => ToRunner::Fetch { id, globs, cwd: ground.cwd.clone() },
@@ -88,6 +89,7 @@ fn remote_spec(spec: &FileSpec, ground: &Ground) -> FileSpec {
         path: remote(&spec.path),
         chain: spec.chain.iter().map(remote).collect(),
         select: spec.select.clone(),
+        initial: spec.initial,
     }
 }
 

@@ -39,11 +39,12 @@ pub struct Hello {
     pub maxfail: u32,
     #[serde(default)]
     pub continue_on_collection_errors: bool,
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
     /// What plugins put into `workerinput` in `pytest_configure_node`.
     #[serde(default)]
     pub workerinput: Value,
+    /// Files and directories that the command line named.
+    #[serde(default)]
+    pub initial: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -72,6 +73,7 @@ pub enum ToPlugin {
         deselected: Vec<String>,
         errors: u32,
         notfound: Vec<Value>,
+        notfound_messages: Vec<String>,
         total: u32,
         files_left: u32,
     },

@@ -12,18 +12,18 @@ pub const MAGIC: &[u8] = b"\0cloudist-runner 1\n";
 #[serde(tag = "t", rename_all = "kebab-case")]
 pub enum ToRunner {
     Hello { protocol: u32, run: String, base: String },
-    Prepare { python: String },
+    Prepare { python: String, env: Value },
     Snapshot { id: String },
     Blob { hash: String, size: u64, offset: u64, z: bool },
     Build { id: String },
     Init { command: String, key: String, cwd: String, env: Value },
-    Start { workers: Vec<u32>, count: u32, session: Session },
+    Start { workers: Vec<u32>, count: u32, session: Box<Session> },
     Spawn { worker: u32 },
     Run { worker: u32, file: u32, spec: FileSpec, tests: Option<Vec<RunTest>>, execute: bool },
     Recall { worker: u32, count: u32 },
     Close { worker: u32 },
     Abort { grace: f64 },
-    Exec { id: u32, argv: Vec<String>, cwd: String, env: Value, python: String, stdin: bool },
+    Exec { id: u32, argv: Vec<String>, cwd: String, env: Value, python: String, stdin: bool, account: bool },
     Stdin { id: u32, eof: bool },
     Signal { id: u32, signal: &'static str },
     Fetch { id: u32, globs: Vec<String>, cwd: String },
@@ -39,6 +39,9 @@ pub struct FileSpec {
     pub chain: Vec<String>,
     #[serde(default)]
     pub select: Option<Vec<Vec<String>>>,
+    /// Whether the user named this very file.
+    #[serde(default)]
+    pub initial: bool,
 }
 
 /// Everything a worker needs to be a pytest of its own.
@@ -56,6 +59,8 @@ pub struct Session {
     pub mainargv: Vec<String>,
     pub testrunuid: String,
     pub workerinput: Value,
+    /// What the command line named: the conftest files there are loaded first.
+    pub initial: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +121,9 @@ pub enum FromRunner {
         first: bool,
         #[serde(default)]
         notfound: Vec<Value>,
+        /// What pytest would say of each.
+        #[serde(default)]
+        notfound_messages: Vec<String>,
     },
     Results {
         worker: u32,
@@ -165,6 +173,11 @@ pub enum FromRunner {
         last: Option<WireTest>,
         #[serde(default)]
         stderr: String,
+    },
+    /// So many more bytes have gone to the command.
+    StdinTaken {
+        id: u32,
+        size: u64,
     },
     Exited {
         id: u32,

@@ -17,6 +17,9 @@ use crate::{
 /// Room that must be free towards the caller before another machine message is taken in.
 const ROOM: usize = 8;
 
+/// Bytes of stdin that may be on their way to a command.
+const STDIN_TRAVELLING: u64 = 1 << 20;
+
 /// What to do on the workers.
 #[derive(Clone, Debug)]
 pub struct CommandPlan {
@@ -34,11 +37,9 @@ pub enum Stdin {
     PassedOn,
 }
 
-/// What the caller says while the command runs.
+/// What the caller wants while the command runs.
 #[derive(Debug)]
-pub enum CommandInput {
-    Stdin(Bytes),
-    StdinEnded,
+pub enum CommandWish {
     /// Ctrl-C: the first one reaches the remote process groups, the second ends the run.
     Interrupt,
     Terminate,
@@ -80,7 +81,8 @@ pub struct CommandRun<'a> {
     ending: CommandEnding,
     last_trouble: Option<RunError>,
     interrupts: u32,
-    stdin_waiting: Vec<(Bytes, bool)>,
+    /// Bytes of stdin that are on their way to the command.
+    stdin_travelling: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,17 +103,18 @@ impl<'a> CommandRun<'a> {
             ending: CommandEnding::default(),
             last_trouble: None,
             interrupts: 0,
-            stdin_waiting: Vec::new(),
+            stdin_travelling: 0,
         }
     }
 
     pub async fn drive(
         mut self,
         mut preparing: JoinHandle<Result<Preparation, RunError>>,
-        mut input: mpsc::Receiver<CommandInput>,
+        mut wishes: mpsc::Receiver<CommandWish>,
+        mut stdin: mpsc::Receiver<Bytes>,
     ) -> Result<CommandEnding, RunError> {
         let mut prepared = false;
-        let mut input_open = true;
+        let mut stdin_open = self.plan.stdin == Stdin::PassedOn;
         let listener = self.output.clone();
         while !self.over() {
             let room = self.output.capacity() >= ROOM;
@@ -124,14 +127,15 @@ impl<'a> CommandRun<'a> {
                     }
                     self.fleet.prepare(preparation);
                 }
-                message = input.recv(), if input_open => match message {
-                    Some(message) => {
-                        if self.on_input(message) {
-                            return Ok(self.ending);
-                        }
+                Some(wish) = wishes.recv() => {
+                    if self.on_wish(wish) {
+                        return Ok(self.ending);
                     }
-                    None => input_open = false,
-                },
+                }
+                data = stdin.recv(), if stdin_open && self.takes_stdin() => {
+                    stdin_open = data.is_some();
+                    self.pass_stdin(data);
+                }
                 event = self.fleet.next(), if room => self.on_fleet(event),
                 () = has_room(&self.output), if !room => {}
                 () = listener.closed() => {
@@ -151,33 +155,35 @@ impl<'a> CommandRun<'a> {
     }
 
     /// Answers whether the run is to end at once.
-    fn on_input(&mut self, input: CommandInput) -> bool {
-        match input {
-            CommandInput::Stdin(data) => self.pass_stdin(data, false),
-            CommandInput::StdinEnded => self.pass_stdin(Bytes::new(), true),
-            CommandInput::Interrupt => {
+    fn on_wish(&mut self, wish: CommandWish) -> bool {
+        match wish {
+            CommandWish::Interrupt => {
                 self.interrupts += 1;
                 self.ending.interrupted = Some(Signal::Interrupt);
                 let running = self.signal_all(Signal::Interrupt);
-                return self.interrupts > 1 || !running;
+                self.interrupts > 1 || !running
             }
-            CommandInput::Terminate => {
+            CommandWish::Terminate => {
                 self.ending.interrupted = Some(Signal::Terminate);
                 self.signal_all(Signal::Terminate);
-                return true;
+                true
             }
         }
-        false
     }
 
-    fn pass_stdin(&mut self, data: Bytes, eof: bool) {
-        match self.workers.get(&0) {
-            Some((machine, Progress::Running)) => {
-                self.fleet.tell(*machine, Command::Stdin { id: 0, data, eof });
-            }
-            Some((_, Progress::Expected)) | None => self.stdin_waiting.push((data, eof)),
-            Some(_) => {}
-        }
+    /// Only a running command gets input, and one that is slow to read is not drowned in it.
+    fn takes_stdin(&self) -> bool {
+        let running = self.workers.get(&0).is_some_and(|(_, progress)| *progress == Progress::Running);
+        running && self.stdin_travelling < STDIN_TRAVELLING
+    }
+
+    /// Nothing stands for the end.
+    fn pass_stdin(&mut self, data: Option<Bytes>) {
+        let Some((machine, _)) = self.workers.get(&0) else { return };
+        let eof = data.is_none();
+        let data = data.unwrap_or_default();
+        self.stdin_travelling += data.len() as u64;
+        self.fleet.tell(*machine, Command::Stdin { id: 0, data, eof });
     }
 
     /// Answers whether there was anything to signal.
@@ -226,11 +232,6 @@ impl<'a> CommandRun<'a> {
             });
             let stdin = self.plan.stdin == Stdin::PassedOn && id == 0;
             self.fleet.tell(machine, Command::Exec { id, argv: self.plan.argv.clone(), env, stdin });
-            if stdin {
-                for (data, eof) in self.stdin_waiting.drain(..) {
-                    self.fleet.tell(machine, Command::Stdin { id, data, eof });
-                }
-            }
         }
     }
 
@@ -239,6 +240,9 @@ impl<'a> CommandRun<'a> {
             FromRunner::Output { id: Some(worker), stream, .. } => {
                 let stream = if stream == 2 { Stream::Stderr } else { Stream::Stdout };
                 self.say(CommandOutput::Bytes { worker, stream, data });
+            }
+            FromRunner::StdinTaken { size, .. } => {
+                self.stdin_travelling = self.stdin_travelling.saturating_sub(size);
             }
             FromRunner::Exited { id, status } => {
                 self.ending.statuses.insert(id, status);

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::{self, JoinError, JoinSet},
@@ -47,6 +48,8 @@ pub struct FleetPlan {
     pub workers: u32,
     /// The interpreter of the workers, where it is known before anything has been sent.
     pub python: Option<String>,
+    /// The variables that workers get.
+    pub env: BTreeMap<String, String>,
 }
 
 pub struct Fleet {
@@ -183,7 +186,7 @@ impl Fleet {
         let (machine, name, workers) = (lease.machine, lease.name.clone(), lease.workers);
         self.machines.insert(machine, Member { name: name.clone(), commands, over: false });
         let life = machine::run(
-            machine::Start { lease, run: self.plan.run.clone(), python: self.plan.python.clone() },
+            machine::Start { lease, run: self.plan.run.clone(), python: self.plan.python.clone(), env: json!(self.plan.env) },
             self.preparation.subscribe(),
             command_receiver,
             self.event_sender.clone(),

@@ -40,6 +40,8 @@ pub struct SessionGround {
     pub mainargv: Vec<String>,
     pub testrunuid: String,
     pub workerinput: Value,
+    /// What the command line named.
+    pub initial: Vec<PathBuf>,
 }
 
 /// Takes the snapshot and works out what goes with it.
@@ -65,6 +67,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         mainargv: session.mainargv.clone(),
         testrunuid: session.testrunuid.clone(),
         workerinput: session.workerinput.clone(),
+        initial: session.initial.clone(),
     });
     let mut sys_path = ground.sys_path.clone();
     sys_path.extend(ground.further.iter().filter(|path| !ground.sys_path.contains(path)).cloned());

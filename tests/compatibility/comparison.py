@@ -44,14 +44,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the two runs disagree about: of one node, of one warning, or of the session."""
+    """What the two runs disagree about: of one node, of one warning, or, without a node id, of the whole run."""
 
     nodeid: str
     plain: str
     cloudist: str
 
     def __str__(self) -> str:
-        return f"{self.nodeid or '(session)'}\n      plain:    {self.plain}\n      cloudist: {self.cloudist}"
+        return f"{self.nodeid or '(the run)'}\n      plain:    {self.plain}\n      cloudist: {self.cloudist}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ class Verdict:
 
 
 def differences(plain: Record, other: Record) -> Iterator[Difference]:
-    """Every node of which the two do not tell the same equally often."""
-    if plain.exit_status != other.exit_status:
-        yield Difference("", f"exit status {plain.exit_status}", f"exit status {other.exit_status}")
+    """Every node of which the two do not tell the same equally often; the exit status comes last."""
     nothing: Counter[Entry] = Counter()
     for nodeid in sorted(plain.nodes.keys() | other.nodes.keys()):
         before, after = plain.nodes.get(nodeid, nothing), other.nodes.get(nodeid, nothing)
@@ -91,6 +89,8 @@ def differences(plain: Record, other: Record) -> Iterator[Difference]:
     for warning in sorted(plain.warnings ^ other.warnings):
         told, untold = "warned of", "nothing"
         yield Difference(" ".join(warning), *((told, untold) if warning in plain.warnings else (untold, told)))
+    if plain.exit_status != other.exit_status:
+        yield Difference("", f"exit status {plain.exit_status}", f"exit status {other.exit_status}")
 
 
 def _told(before: Counter[Entry], after: Counter[Entry]) -> tuple[str, str]:
@@ -121,8 +121,10 @@ def judge(found: Iterable[Difference], explanations: list[Explanation], flaky: s
         known = next((item for item in explanations if item.covers(difference)), None)
         if known is not None:
             verdict.explained.append((difference, known.why))
-        elif difference.nodeid and difference.nodeid in flaky:
+        elif difference.nodeid in flaky:
             verdict.flaky.append(difference)
+        elif not difference.nodeid and not verdict.unexplained and (verdict.explained or verdict.flaky):
+            verdict.explained.append((difference, "it follows from the tests above"))
         else:
             verdict.unexplained.append(difference)
     return verdict

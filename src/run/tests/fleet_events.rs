@@ -7,7 +7,7 @@ use crate::{
     machine::{Command, Event, ExitText, MachineError},
     model::{FileId, MachineId, TestId, WorkerId},
     protocol::{
-        WireTest,
+        TestName, WireTest,
         bridge::{Level, ToPlugin},
         runner::FromRunner,
     },
@@ -76,9 +76,10 @@ impl TestRun<'_> {
                 let _ = self.input(Input::WorkerJoined { worker: WorkerId(worker), machine });
             }
             FromRunner::Failed { worker, kind, message } => self.on_failed(WorkerId(worker), kind, message),
-            FromRunner::Collected { worker, file, tests, deselected, errors, first, notfound } => {
+            FromRunner::Collected { worker, file, tests, deselected, errors, first, notfound, notfound_messages } => {
                 if first {
-                    self.on_collected(WorkerId(worker), FileId(file), tests, (deselected, errors, notfound), blob);
+                    let found = Found { names: tests, deselected, errors, notfound, notfound_messages };
+                    self.on_collected(WorkerId(worker), FileId(file), found, blob);
                 }
             }
             FromRunner::Results { worker, tests } => self.on_results(worker, tests, blob),
@@ -137,10 +138,10 @@ impl TestRun<'_> {
         &mut self,
         worker: WorkerId,
         file: FileId,
-        names: Vec<(String, u32)>,
-        (deselected, errors, notfound): (Vec<String>, u32, Vec<serde_json::Value>),
+        found: Found,
         blob: Bytes,
     ) {
+        let Found { names, deselected, errors, notfound, notfound_messages } = found;
         let tests = names.len() as u32;
         if !self.book.knows(file) {
             return;
@@ -152,8 +153,17 @@ impl TestRun<'_> {
         }
         self.book.collected(file, names);
         let (total, files_left) = (self.book.total(), self.book.files_left());
-        let message =
-            ToPlugin::Collected { file: file.0, tests, deselected, errors, notfound, total, files_left };
+        let file = file.0;
+        let message = ToPlugin::Collected {
+            file,
+            tests,
+            deselected,
+            errors,
+            notfound,
+            notfound_messages,
+            total,
+            files_left,
+        };
         self.tell_plugin(&message, blob);
     }
 
@@ -224,6 +234,15 @@ impl TestRun<'_> {
             _ => self.note(Level::Error, format!("{worker} on {place} ended with {how}{detail}"), None),
         }
     }
+}
+
+/// What the first collection of a file brought.
+struct Found {
+    names: Vec<TestName>,
+    deselected: Vec<String>,
+    errors: u32,
+    notfound: Vec<serde_json::Value>,
+    notfound_messages: Vec<String>,
 }
 
 /// What the runner tells of a process that died.

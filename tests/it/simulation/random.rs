@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use super::plan::Plan;
 use super::world::{Course, World};
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = if cfg!(debug_assertions) { 1_000 } else { 5_000 };
 
 fn course(seed: u64) -> Course {
     let run = catch_unwind(AssertUnwindSafe(|| World::new(Plan::random(seed)).run().0));
