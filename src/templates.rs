@@ -42,6 +42,7 @@ pub const PLUGIN: &[Template] = &[
     Template { path: "cloudist_lastfailed.py", text: include_str!("../templates/cloudist_lastfailed.py") },
     Template { path: "cloudist_replay.py", text: include_str!("../templates/cloudist_replay.py") },
     Template { path: "cloudist_reports.py", text: include_str!("../templates/cloudist_reports.py") },
+    Template { path: "cloudist_terminal.py", text: include_str!("../templates/cloudist_terminal.py") },
     Template { path: "pytest_cloudist.py", text: include_str!("../templates/pytest_cloudist.py") },
 ];
 
