@@ -30,9 +30,12 @@ class FoundFile(NamedTuple):
 
     def not_found(self, argument: str, errors: int) -> str:
         """pytest's complaint about an argument that matches nothing in this file."""
+        collectors = f"[{', '.join(self.collectors)}]"
+        if pytest.version_tuple < (8,):
+            return f"not found: {argument}\n(no name {argument!r} in any of {collectors})"
         if errors:
             return f"found no collectors for {argument}"
-        return f"not found: {argument}\n(no match in any of [{', '.join(self.collectors)}])"
+        return f"not found: {argument}\n(no match in any of {collectors})"
 
 
 class Handover(Exception):

@@ -87,8 +87,9 @@ Examples:
   cloudist ssh-run --fetch 'htmlcov/**' --fetch-to out -- make coverage
   cat data.csv | cloudist ssh-run --hosts big -- python train.py > model.bin
 
-Exit status: that of COMMAND, 128 plus the number of the signal that ended it; with several workers the
-first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after Ctrl-C.";
+Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; with several
+workers the first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after
+Ctrl-C.";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {

@@ -173,16 +173,22 @@ pub fn plugin_directory() -> io::Result<PathBuf> {
     let dir = cache::directory()?.join("plugin").join(&digest.to_string()[..16]);
     for file in templates::PLUGIN {
         let path = dir.join(file.path);
-        if fs::read(&path).is_ok_and(|text| text == file.text.as_bytes()) {
-            continue;
+        if !fs::read(&path).is_ok_and(|text| text == file.text.as_bytes()) {
+            write_whole(&path, file.text)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         }
-        let parent = path.parent().unwrap_or(&dir);
-        fs::create_dir_all(parent)?;
-        let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
-        temporary.write_all(file.text.as_bytes())?;
-        temporary.persist(&path)?;
     }
     Ok(dir)
+}
+
+/// The file is never there by half: other runs may look at it now.
+fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
+    temporary.write_all(text.as_bytes())?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
 pub fn print_plugin_path() -> Result<u8, Failure> {

@@ -239,10 +239,10 @@ impl Screen {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a machine sent a file named {path:?}")));
         }
         let path = self.fetch_to.join(format!("worker-{worker}")).join(relative);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
         let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(named)?;
+        }
         let mut file = if offset == 0 {
             fs::File::create(&path).map_err(named)?
         } else {

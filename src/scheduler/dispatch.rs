@@ -100,11 +100,8 @@ impl Scheduler {
     fn give_files(&mut self, now: Time, worker: WorkerId, files: &[FileId]) {
         let execute = self.phase == Phase::Running;
         let Some(state) = self.fleet.live_mut(worker) else { return };
-        if state.queue.len() == 0 {
-            state.head_since = now;
-        }
         state.barren = false;
-        let unit = state.queue.open(Tie::Free);
+        let unit = state.open_unit(Tie::Free, now);
         for &file in files {
             state.queue.insert(unit, Entry::collect(file), None);
             self.pool.files.remove(&file);
@@ -117,11 +114,8 @@ impl Scheduler {
     /// `tests` are in order.
     pub(super) fn give_tests(&mut self, now: Time, worker: WorkerId, tests: &[TestId], tie: Tie) {
         let Some(state) = self.fleet.live_mut(worker) else { return };
-        if state.queue.len() == 0 {
-            state.head_since = now;
-        }
         state.barren &= tie != Tie::Free;
-        let unit = state.queue.open(tie);
+        let unit = state.open_unit(tie, now);
         for &test in tests {
             state.queue.insert(unit, Entry::test(test), self.catalog.estimate(test));
             self.catalog.set_place(test, Place::Queued { worker, unit });

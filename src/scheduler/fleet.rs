@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::{MachineId, WorkerId};
 
 use super::catalog::Process;
-use super::queue::{Entry, Queue};
+use super::pace::Sample;
+use super::queue::{Entry, Queue, Tie, UnitId};
 use super::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(super) struct Worker {
     pub queue: Queue,
     /// When the worker got to the head of its queue.
     pub head_since: Time,
+    /// What the time since then will have consisted of.
+    pub sample: Sample,
     pub recall: Option<PendingRecall>,
     /// The last recall brought nothing that another could use: ask again only after news from this worker.
     pub barren: bool,
@@ -48,6 +51,22 @@ pub(super) struct Worker {
 /// When it begins to pay to take work from a worker. Ordered: the earliest is the most worthwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Due(pub i64);
+
+impl Worker {
+    /// A new unit at the end of the queue. It is there once it has an entry.
+    pub fn open_unit(&mut self, tie: Tie, now: Time) -> UnitId {
+        if self.queue.len() == 0 {
+            self.head_since = now;
+            self.sample = Sample::WorkAndRoundTrip;
+        }
+        self.queue.open(tie)
+    }
+
+    pub fn leave_head(&mut self, now: Time) {
+        self.head_since = now;
+        self.sample = Sample::Work;
+    }
+}
 
 /// What a worker is in need of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +137,7 @@ impl Fleet {
             life,
             queue,
             head_since: now,
+            sample: Sample::WorkAndRoundTrip,
             recall: None,
             barren: false,
             swept: false,

@@ -53,7 +53,7 @@ impl Scheduler {
         let Some((unit, execute)) = self.catalog.file_unit_at(file, worker) else { return Verdict::Stale };
         let Some(state) = self.fleet.live_mut(worker) else { return Verdict::Stale };
         self.catalog.collected(file, Process { worker, life: state.life }, tests, estimates);
-        let import = now.since(state.head_since);
+        let (import, sample) = (now.since(state.head_since), state.sample);
         if execute {
             for index in 0..tests {
                 let test = TestId { file, index };
@@ -64,7 +64,7 @@ impl Scheduler {
         }
         let removed = self.leave_queue(now, worker, unit, Entry::collect(file));
         if removed.is_some_and(|removed| removed.was_head) {
-            self.catalog.import_pace.add(import);
+            self.catalog.import_pace.add(import, sample);
             if let Some(record) = self.catalog.file_mut(file) {
                 record.import = import;
             }
@@ -77,14 +77,14 @@ impl Scheduler {
     pub(super) fn test_finished(&mut self, now: Time, worker: WorkerId, test: TestId, failed: u32) -> Verdict {
         let Some(unit) = self.catalog.unit_at(test, worker) else { return Verdict::Stale };
         let Some(state) = self.fleet.live(worker) else { return Verdict::Stale };
-        let took = now.since(state.head_since);
+        let (took, sample) = (now.since(state.head_since), state.sample);
         if let Some(removed) = self.leave_queue(now, worker, unit, Entry::test(test)) {
             // The first test of a unit away from home includes the import of its file.
             let imported = removed.begun || self.home(test.file).is_some_and(|home| home.worker == worker);
             if removed.was_head && imported {
-                self.catalog.test_pace.add(took);
+                self.catalog.test_pace.add(took, sample);
                 if let Some(record) = self.catalog.file_mut(test.file) {
-                    record.pace.add(took);
+                    record.pace.add(took, sample);
                 }
             }
         }
@@ -186,7 +186,7 @@ impl Scheduler {
         let state = self.fleet.live_mut(worker)?;
         let removed = state.queue.remove(unit, entry, estimate)?;
         if removed.was_head {
-            state.head_since = now;
+            state.leave_head(now);
         }
         self.touched.insert(worker);
         Some(removed)

@@ -4,20 +4,41 @@
 
 use std::time::Duration;
 
+/// What a measured span consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sample {
+    /// The work alone: the worker went on to it from something else.
+    Work,
+    /// The worker had to be told first, so a round trip is part of it.
+    WorkAndRoundTrip,
+}
+
+/// The mean of what was measured; of the work alone, once that has been seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
+    work: Mean,
+    with_round_trips: Mean,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
     total: Duration,
     count: u32,
 }
 
 impl Pace {
-    pub fn add(&mut self, span: Duration) {
-        self.total = self.total.saturating_add(span);
-        self.count = self.count.saturating_add(1);
+    pub fn add(&mut self, span: Duration, sample: Sample) {
+        let mean = match sample {
+            Sample::Work => &mut self.work,
+            Sample::WorkAndRoundTrip => &mut self.with_round_trips,
+        };
+        mean.total = mean.total.saturating_add(span);
+        mean.count = mean.count.saturating_add(1);
     }
 
     pub fn mean(&self) -> Option<Duration> {
-        self.total.checked_div(self.count)
+        let mean = |mean: Mean| mean.total.checked_div(mean.count);
+        mean(self.work).or(mean(self.with_round_trips))
     }
 }
 

@@ -64,7 +64,7 @@ def test_init_command_and_extra_files_from_the_file(cloudist, project):
         (["--cpu-per-worker=-1"], {}, "", ["--cpu-per-worker"]),
         (["--provider", "gcp"], {}, "", ["--provider", "gcp", "local"]),
         (["--provider", "hosts"], {}, "", ["addresses", "--cd-hosts"]),
-        (["--hosts", "a,b c"], {}, "", ["b c", "host 2"]),
+        (["--hosts", "a,b:99999"], {}, "", ["b:99999", "host 2"]),
         ([], {"CLOUDIST_NUM_WORKERS": "-3"}, "", ["CLOUDIST_NUM_WORKERS", "-3"]),
         ([], {"CLOUDIST_EXTRA_FILES": "'open"}, "", ["CLOUDIST_EXTRA_FILES", "quotes"]),
         ([], {}, "num-workers = 0", ["pyproject.toml", "num-workers"]),

@@ -144,7 +144,7 @@ OPTIONS = [
     ["--deselect", "test_outcomes.py::test_fails", "--deselect=package/test_in_package.py", "--tb=no"],
     ["-W", "error::UserWarning", "-o", "console_output_style=count"],
     ["-p", "no:warnings", "--no-header", "--no-summary"],
-    ["--ignore=package", "-s"],
+    ["--ignore=package"],
     ["package"],
     ["test_classes.py", "package/deep"],
     ["test_classes.py::TestGroup::TestInner"],
@@ -283,3 +283,72 @@ def test_subtests_of_unittest(suite: Suite) -> None:
             """})
     plain, cloudist = suite.plain("-rf"), suite.cloudist("-rf")
     assert (cloudist.exit, cloudist.last_lines()) == (plain.exit, plain.last_lines())
+
+
+def test_items_of_other_collectors_run_here(suite: Suite) -> None:
+    suite.write(
+        {
+            "conftest.py": """
+                import pytest
+
+                class Check(pytest.Item):
+                    def runtest(self):
+                        assert self.name != "bad"
+
+                    def reportinfo(self):
+                        return self.path, 0, self.name
+
+                if hasattr(pytest, "Directory"):
+                    class Checks(pytest.Directory):
+                        def collect(self):
+                            for name in ("good", "bad", "left_out"):
+                                yield Check.from_parent(self, name=name)
+
+                    def pytest_collect_directory(path, parent):
+                        return Checks.from_parent(parent, path=path) if path.name == "checks" else None
+            """,
+            "checks/readme.txt": "",
+            "test_a.py": "def test_1(): pass\ndef test_left_out(): pass",
+        }
+    )
+    for options in (["-rA"], ["-k", "not left_out"]):
+        assert_same(suite.plain(*options), suite.cloudist(*options))
+
+
+def test_paths_from_the_configuration(suite: Suite) -> None:
+    suite.write(
+        {
+            "pytest.ini": "[pytest]\ntestpaths = checks more\npython_files = check_*.py\nnorecursedirs = skipped\n",
+            "checks/check_a.py": "def test_1(): pass",
+            "checks/test_ignored.py": "def test_2(): assert 0",
+            "checks/conftest.py": "collect_ignore = ['check_ignored.py']",
+            "checks/check_ignored.py": "def test_3(): assert 0",
+            "more/skipped/check_b.py": "def test_4(): assert 0",
+            "more/check_c.py": "def test_5(): pass",
+            "elsewhere/check_d.py": "def test_6(): assert 0",
+        }
+    )
+    assert_same(suite.plain("-rA"), suite.cloudist("-rA"))
+
+
+def test_packages_by_name(suite: Suite) -> None:
+    suite.write(
+        {
+            "pkg/__init__.py": "",
+            "pkg/tests/__init__.py": "",
+            "pkg/tests/conftest.py": "import pytest\n@pytest.fixture\ndef number(): return 3",
+            "pkg/tests/test_n.py": "def test_n(number): assert number == 3\ndef test_m(number): assert 0",
+        }
+    )
+    for arguments in (["pkg"], ["pkg.tests.test_n::test_n"]):
+        assert_same(suite.plain("-rA", "--pyargs", *arguments), suite.cloudist("-rA", "--pyargs", *arguments))
+
+
+def test_large_suites_start_before_all_is_collected(suite: Suite) -> None:
+    suite.write({f"test_{number}.py": "def test_1(): pass\ndef test_2(): assert 1" for number in range(60)})
+    done = suite.cloudist("-o", "console_output_style=progress")
+    assert done.exit == 0, done.out + done.err
+    assert "cloudist: 60 files on 2 workers" in done.out or "collected 120 items" in done.out
+    assert "[100%]" in done.out
+    assert done.out.count("[100%]") == 1
+    assert "120 passed" in done.out
