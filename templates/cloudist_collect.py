@@ -6,7 +6,7 @@ Directories are collected and their conftests loaded; a test file is never impor
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import pytest
 from _pytest import nodes
@@ -23,19 +23,9 @@ class FoundFile(NamedTuple):
     nodeid: str
     chain: List[str]
     select: Optional[Selectors]
-    collectors: List[str]
 
     def described(self) -> Dict[str, Any]:
         return {"path": self.path, "chain": self.chain, "select": self.select}
-
-    def not_found(self, argument: str, errors: int) -> str:
-        """pytest's complaint about an argument that matches nothing in this file."""
-        collectors = f"[{', '.join(self.collectors)}]"
-        if pytest.version_tuple < (8,):
-            return f"not found: {argument}\n(no name {argument!r} in any of {collectors})"
-        if errors:
-            return f"found no collectors for {argument}"
-        return f"not found: {argument}\n(no match in any of {collectors})"
 
 
 class Handover(Exception):
@@ -58,20 +48,18 @@ class Arguments:
     def __init__(self, config: pytest.Config, arguments: Sequence[str]) -> None:
         self.paths: List[str] = []
         self._selectors: Dict[str, Selectors] = {}
-        self._shown: Dict[Tuple[str, ...], str] = {}
         whole: List[str] = []
         for number, argument in enumerate(arguments):
             path, parts = split_argument(argument)
-            target, shown = _resolve(config, argument, number) if parts else ("", [])
+            target = _resolve(config, argument, number) if parts else ""
             if not target:
                 self._add_path(argument)
                 whole.append(argument)
             else:
                 self._add_path(path)
                 self._selectors.setdefault(target, []).append(parts)
-                self._shown[(target, *parts)] = "::".join((target, *shown))
         for number, argument in enumerate(whole):
-            place, _ = _resolve(config, argument, number)
+            place = _resolve(config, argument, number)
             for path in list(self._selectors):
                 if place and (path == place or path.startswith(os.path.join(place, ""))):
                     del self._selectors[path]
@@ -79,17 +67,13 @@ class Arguments:
     def select(self, path: str) -> Optional[Selectors]:
         return self._selectors.get(path)
 
-    def shown(self, path: str, parts: Sequence[str]) -> Optional[str]:
-        """How pytest names an argument that it doesn't find; None if that was no argument."""
-        return self._shown.get((path, *parts))
-
     def _add_path(self, path: str) -> None:
         if path not in self.paths:
             self.paths.append(path)
 
 
-def _resolve(config: pytest.Config, argument: str, number: int) -> Tuple[str, List[str]]:
-    """What pytest makes of an argument: a path, empty where pytest will complain by itself, and names."""
+def _resolve(config: pytest.Config, argument: str, number: int) -> str:
+    """The path that pytest makes of an argument; empty where pytest will complain about it by itself."""
     location = config.invocation_params.dir
     try:
         try:
@@ -99,9 +83,8 @@ def _resolve(config: pytest.Config, argument: str, number: int) -> Tuple[str, Li
         except TypeError:
             found = resolve_collection_argument(location, argument, number, as_pypath=config.option.pyargs)
     except pytest.UsageError:
-        return "", []
-    path, parts = found if isinstance(found, tuple) else (found.path, found.parts)
-    return str(path), list(parts)
+        return ""
+    return str(found[0] if isinstance(found, tuple) else found.path)
 
 
 class LocalWalk:
@@ -110,7 +93,7 @@ class LocalWalk:
     def __init__(self, arguments: Arguments, found: Callable[[FoundFile], None]) -> None:
         self._arguments = arguments
         self._found = found
-        self._collectors: Dict[str, List[str]] = {}
+        self._seen: Set[str] = set()
         self._walked = False
 
     @pytest.hookimpl(tryfirst=True)
@@ -118,13 +101,10 @@ class LocalWalk:
         if not isinstance(collector, nodes.File) or isinstance(collector, pytest.Package):
             return None
         path = str(collector.path)
-        seen = self._collectors.get(path)
-        if seen is None:
-            seen = self._collectors[path] = [repr(collector)]
+        if path not in self._seen:
+            self._seen.add(path)
             chain = [_directory(node) for node in collector.listchain()[1:-1]]
-            self._found(FoundFile(path, collector.nodeid, chain, self._arguments.select(path), seen))
-        elif repr(collector) not in seen:
-            seen.append(repr(collector))
+            self._found(FoundFile(path, collector.nodeid, chain, self._arguments.select(path)))
         return CollectReport(collector.nodeid, "passed", None, [])
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)

@@ -10,7 +10,7 @@ import json
 import sys
 import types
 import uuid
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import pytest
 

@@ -34,10 +34,18 @@ def map_paths(config: pytest.Config, paths: Optional[List[List[str]]], output: D
     remote = output.get("cov_worker_path")
     if combining is None or remote is None:
         return
-    for there, here in paths or [[remote, str(config.invocation_params.dir)]]:
+    for there, here in paths or [_same_place(remote, str(config.invocation_params.dir))]:
         known = combining.config.paths.setdefault(f"cloudist {here}", [here])
         if there not in known:
             known.append(there)
+
+
+def _same_place(remote: str, here: str) -> List[str]:
+    """The highest directories above a pair of working directories that are still named alike."""
+    above = [os.path.dirname(remote), os.path.dirname(here)]
+    if os.path.basename(above[0]) != os.path.basename(above[1]) or above[1] == os.path.dirname(above[1]):
+        return [remote, here]
+    return _same_place(*above)
 
 
 def leave_out_this_plugin(config: pytest.Config) -> None:

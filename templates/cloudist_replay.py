@@ -97,11 +97,11 @@ class Run:
 
     def _send_files(self, files: List[Dict[str, Any]]) -> None:
         self._send("files", files=files)
-        if self._end is None:
+        while self._end is None:
             frame = self._bridge.poll()
-            while frame is not None:
-                self._hold_or_handle(frame)
-                frame = self._bridge.poll()
+            if frame is None:
+                return
+            self._hold_or_handle(frame)
 
     def _await_collection(self) -> None:
         """Until the tests are known, or the first results make it plain that they will be known later."""
@@ -301,7 +301,7 @@ class Run:
         self._files_with_errors += [number] * errors
         if number not in self._collected:
             self._collected.add(number)
-            self._note_not_found(number, frame.header.get("notfound") or (), errors)
+            self._note_not_found(frame.header)
             if self._outbox.files[number].select is not None:
                 self._selected_tests += frame.header["tests"]
             if deselected:
@@ -326,12 +326,13 @@ class Run:
         self._collect_errors += errors
         return errors
 
-    def _note_not_found(self, number: int, selectors: Any, errors: int) -> None:
-        file = self._outbox.files[number]
-        for parts in selectors:
-            argument = self._arguments.shown(file.path, parts) if self._arguments is not None else None
-            if argument is not None:
-                self._not_found.append(file.not_found(argument, errors))
+    def _note_not_found(self, told: Dict[str, Any]) -> None:
+        """Selectors that match nothing are errors if they were arguments, and nothing to speak of with --lf."""
+        path = self._outbox.files[told["file"]].path
+        asked = self._arguments.select(path) if self._arguments is not None else None
+        for parts, message in zip(told["notfound"], told["notfound_messages"]):
+            if parts in (asked or ()):
+                self._not_found.append(message)
 
     def _on_collection_complete(self, frame: Frame) -> None:
         self._complete = True

@@ -199,6 +199,9 @@ async fn run(
 /// The machines for this run: the early ones if they are what is wanted, else new ones.
 async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Settings), Failure> {
     if hello.protocol != PROTOCOL {
+        if let Some(early) = early {
+            early.fleet.finish().await;
+        }
         let detail = format!("the plugin speaks protocol {}, this is {PROTOCOL}", hello.protocol);
         return Err(RunError::Bridge { detail }.into());
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     machine::Stage,
+    provider::ProviderError,
     run::RunError,
     text,
 };
@@ -50,6 +51,7 @@ impl From<RunError> for Failure {
 fn code(error: &RunError) -> u8 {
     match error {
         RunError::Settings(_) => exit_code::SETTINGS,
+        RunError::Provider(ProviderError::Hosts(error)) if error.is_misspelled() => exit_code::SETTINGS,
         RunError::Provider(_) | RunError::NoEc2 | RunError::NothingLeased => exit_code::NO_MACHINE,
         RunError::Snapshot(_) => exit_code::SNAPSHOT,
         RunError::NoMachines { source } => match source.stage() {

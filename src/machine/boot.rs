@@ -1,7 +1,5 @@
 //! From a lease to a runner that answers.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::{Event, MachineError, Stage, Start, Teller, link::Link};
@@ -13,9 +11,6 @@ use crate::{
     ssh::{self, Retry},
     templates,
 };
-
-/// A machine that was leased may still be booting, or shed load.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// cloudist's directory on a machine.
 const BASE: &str = "~/.cache/cloudist";
@@ -42,7 +37,7 @@ pub struct Booted {
 pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), MachineError> {
     let machine = start.lease.name.clone();
     teller.tell(Event::Entered(Stage::Connect)).await;
-    let session = ssh::connect_with_retry(&start.lease.endpoint, Retry::within(CONNECT_PATIENCE))
+    let session = ssh::connect_with_retry(&start.lease.endpoint, Retry::within(start.lease.patience))
         .await
         .map_err(|source| MachineError::Connect { machine: machine.clone(), source })?;
     teller.tell(Event::Entered(Stage::Boot)).await;

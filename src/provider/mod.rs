@@ -7,6 +7,8 @@ pub mod hosts;
 pub mod local;
 mod placement;
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 
 use crate::model::MachineId;
@@ -24,6 +26,8 @@ pub struct Lease {
     pub endpoint: Endpoint,
     /// How many workers are to run there.
     pub workers: u32,
+    /// How long to go on trying to connect: a machine that is booting takes its time, one that should be up does not.
+    pub patience: Duration,
     /// How many cores it has, where the provider knows.
     pub cores: Option<u32>,
 }

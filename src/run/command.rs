@@ -81,6 +81,8 @@ pub struct CommandRun<'a> {
     ending: CommandEnding,
     last_trouble: Option<RunError>,
     interrupts: u32,
+    /// Some machine could not be had.
+    never_leased: bool,
     /// Bytes of stdin that are on their way to the command.
     stdin_travelling: u64,
 }
@@ -103,6 +105,7 @@ impl<'a> CommandRun<'a> {
             ending: CommandEnding::default(),
             last_trouble: None,
             interrupts: 0,
+            never_leased: false,
             stdin_travelling: 0,
         }
     }
@@ -143,6 +146,9 @@ impl<'a> CommandRun<'a> {
                     return Ok(self.ending);
                 }
             }
+        }
+        if self.never_leased {
+            self.ending.lost += self.plan.workers.saturating_sub(self.workers.len() as u32);
         }
         match self.last_trouble {
             Some(trouble) if self.ending.statuses.is_empty() => Err(trouble),
@@ -209,6 +215,7 @@ impl<'a> CommandRun<'a> {
             FleetEvent::NotLeased { name, error } => {
                 self.say(CommandOutput::Note(format!("{name}: {}", text::chain(&error))));
                 self.last_trouble = Some(RunError::Provider(error));
+                self.never_leased = true;
             }
             FleetEvent::LeasesOver => {}
             FleetEvent::Machine(machine, Event::Prepared(_)) => self.start(machine),

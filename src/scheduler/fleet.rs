@@ -80,6 +80,8 @@ pub(super) enum Need {
 pub(super) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     machines: BTreeMap<MachineId, BTreeSet<WorkerId>>,
+    /// What still comes from there was sent before.
+    lost: BTreeSet<MachineId>,
     pub idle: BTreeSet<WorkerId>,
     pub low: BTreeSet<WorkerId>,
     victims: BTreeSet<(Due, WorkerId)>,
@@ -112,12 +114,17 @@ impl Fleet {
         self.live(process.worker).is_some_and(|worker| worker.life == process.life)
     }
 
-    pub fn on_machine(&self, machine: MachineId) -> Vec<WorkerId> {
-        self.machines.get(&machine).into_iter().flatten().copied().collect()
+    /// The machine is gone for good; these were its workers.
+    pub fn lose_machine(&mut self, machine: MachineId) -> BTreeSet<WorkerId> {
+        self.lost.insert(machine);
+        self.machines.remove(&machine).unwrap_or_default()
     }
 
-    /// A process that wasn't there before; false if the worker lives already.
+    /// A process that wasn't there before; false if the worker lives already, or its machine doesn't.
     pub fn join(&mut self, worker: WorkerId, machine: MachineId, now: Time) -> bool {
+        if self.lost.contains(&machine) {
+            return false;
+        }
         let (life, queue) = match self.workers.get_mut(&worker) {
             Some(known) if known.status == Status::Live => return false,
             Some(known) => {

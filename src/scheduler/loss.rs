@@ -45,7 +45,7 @@ impl Scheduler {
     }
 
     pub(super) fn machine_lost(&mut self, machine: MachineId) -> Verdict {
-        let workers = self.fleet.on_machine(machine);
+        let workers: Vec<WorkerId> = self.fleet.lose_machine(machine).into_iter().collect();
         self.lose(&workers, Status::Gone, Blame::Head);
         if workers.is_empty() { Verdict::Stale } else { Verdict::Accepted }
     }

@@ -51,7 +51,7 @@ pub enum Input {
         collecting: Option<FileId>,
         slot: Slot,
     },
-    /// The machine is gone with all its workers.
+    /// The machine is gone for good, with all its workers.
     MachineLost {
         machine: MachineId,
     },

@@ -42,6 +42,16 @@ def test_coverage(suite: Suite, options: list) -> None:
     assert_same(suite.plain(*options), suite.cloudist(*options))
 
 
+def test_coverage_from_a_directory_below(suite: Suite) -> None:
+    installed(suite, "pytest_cov")
+    suite.write({**PACKAGE, "conftest.py": ""})
+    suite.root /= "tests"
+    options = ["--rootdir=..", "-c", "../pytest.ini", "--cov=../pkg", "--cov-report=term-missing"]
+    environment = {"PYTHONPATH": suite.environment()["PYTHONPATH"] + ":" + str(suite.root.parent)}
+    plain, cloudist = suite.plain(*options, **environment), suite.cloudist(*options, workers=1, **environment)
+    assert_same(plain, cloudist)
+
+
 def test_coverage_when_the_plugin_comes_late(suite: Suite) -> None:
     installed(suite, "pytest_cov")
     suite.write({**PACKAGE, "conftest.py": "pytest_plugins = ['pytest_cloudist']"})

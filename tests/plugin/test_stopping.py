@@ -84,6 +84,18 @@ def test_exit_on_a_worker_stops_the_run(suite: Suite) -> None:
     assert "that was it" in done.out
 
 
+def test_an_internal_error_on_a_worker(suite: Suite) -> None:
+    suite.write(
+        {
+            "conftest.py": "def pytest_runtest_protocol(item): raise RuntimeError('this hook is broken')",
+            "test_a.py": "def test_1(): pass",
+        }
+    )
+    plain, cloudist = suite.plain(), suite.cloudist()
+    assert cloudist.exit == plain.exit == 3
+    assert "INTERNALERROR> RuntimeError: this hook is broken" in cloudist.out
+
+
 def left_running(mark: str) -> list:
     """The processes whose environment holds the mark."""
     found = []

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -22,6 +24,9 @@ use crate::ssh::Handshakes;
 
 pub use list::{HostEntry, HostList};
 pub use resolve::SshConfig;
+
+/// A host should be up; this much is for one that sheds load.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A host that cannot be used.
 #[derive(Debug, Error)]
@@ -37,6 +42,11 @@ pub enum HostsError {
 }
 
 impl HostsError {
+    /// Whether the list itself is wrong, rather than a host.
+    pub fn is_misspelled(&self) -> bool {
+        matches!(self, HostsError::Empty | HostsError::Entry { .. })
+    }
+
     pub fn help(&self) -> String {
         match self {
             HostsError::Empty | HostsError::Entry { .. } => {
@@ -102,7 +112,14 @@ async fn resolve_all(
             Ok(host) => {
                 let handshakes = servers.entry(host.entrance()).or_default().clone();
                 let endpoint = host.endpoint(&name, handshakes);
-                LeaseEvent::Ready(Box::new(Lease { machine, name, endpoint, workers, cores: None }))
+                LeaseEvent::Ready(Box::new(Lease {
+                    machine,
+                    name,
+                    endpoint,
+                    workers,
+                    patience: PATIENCE,
+                    cores: None,
+                }))
             }
             Err(error) => LeaseEvent::Failed { machine, name, error: error.into() },
         };

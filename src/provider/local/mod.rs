@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -52,6 +53,9 @@ impl LocalError {
         }
     }
 }
+
+/// An embedded machine listens before it is leased; only a crowded computer makes it slow.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The provider of embedded machines.
 pub struct Local {
@@ -108,7 +112,8 @@ async fn start(launcher: Arc<Launcher>, share: Share, events: mpsc::Sender<Lease
     let (started, event) = match launcher.start(&name).await {
         Ok(started) => {
             let endpoint = started.endpoint(&launcher, &name);
-            let lease = Lease { machine, name, endpoint, workers: share.workers, cores: None };
+            let lease =
+                Lease { machine, name, endpoint, workers: share.workers, patience: PATIENCE, cores: None };
             (Some(started), LeaseEvent::Ready(Box::new(lease)))
         }
         Err(error) => (None, LeaseEvent::Failed { machine, name, error: error.into() }),

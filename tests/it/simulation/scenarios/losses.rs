@@ -80,6 +80,14 @@ fn a_whole_machine_is_lost_at_once() {
 }
 
 #[test]
+fn nobody_joins_from_a_machine_that_is_lost() {
+    let mut story = Story::streaming().with(1, 1);
+    story.tell(Input::MachineLost { machine: HERE });
+    assert_eq!(story.joins(1, HERE), []);
+    assert_eq!(story.verdict, Verdict::Stale);
+}
+
+#[test]
 fn a_retired_worker_is_not_to_blame() {
     let mut rules = config(Mode::Test, Collect::Stream, 1);
     rules.max_attempts = std::num::NonZeroU32::MIN;
