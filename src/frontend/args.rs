@@ -41,13 +41,17 @@ pub enum Command {
     ///
     /// Writes a small project with a real suite, makes a virtual environment with pytest for it, starts local machines, runs the
     /// suite on them, one failing test included, and says what to type next.
-    #[command(after_long_help = "Exit status: 0 if the suite ended as it is meant to, with one failure; else as `cloudist --help` tells.")]
+    #[command(
+        after_long_help = "Exit status: 0 if the suite ended as it is meant to, with one failure; else as `cloudist --help` tells."
+    )]
     Demo(DemoArgs),
     /// Make `pytest --cloudist` work in this project
     ///
     /// Adds a short marked block to the conftest.py of the project's root directory, or creates that file. The block does nothing
     /// unless cloudist is asked for, and where cloudist is not installed it is silent. Running it again changes nothing.
-    #[command(after_long_help = "Exit status: 0, also when there was nothing to change; 90 for a block that was damaged by hand.")]
+    #[command(
+        after_long_help = "Exit status: 0, also when there was nothing to change; 90 for a block that was damaged by hand."
+    )]
     Init(InitArgs),
     /// Run a suite with no change to the project
     ///

@@ -233,7 +233,9 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
 /// Asks for the machines that `settings` want.
 pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure> {
     let provider = match settings.provider {
-        ProviderKind::Local => Provider::Local(Local::new(BTreeMap::new()).map_err(provider_failure)?.with_machines(settings.local_machines)),
+        ProviderKind::Local => Provider::Local(
+            Local::new(BTreeMap::new()).map_err(provider_failure)?.with_machines(settings.local_machines),
+        ),
         ProviderKind::Hosts => {
             let list = settings.hosts.join(",").parse::<HostList>().map_err(provider_failure)?;
             Provider::Hosts(Hosts::new(list, SshConfig::new(ssh_config_file())))

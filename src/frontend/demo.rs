@@ -29,9 +29,8 @@ pub fn demo(args: &DemoArgs) -> Result<u8, Failure> {
     println!("3. Its suite on {} workers of local machines, over SSH\n", args.num_workers);
     let own = env::current_exe()
         .map_err(|error| Failure::new(exit_code::INTERNAL, format!("cloudist does not know its own path: {error}")))?;
-    let python = fs::canonicalize(dir)
-        .map(|dir| dir.join(".venv/bin/python"))
-        .map_err(|error| unwritable(dir, &error))?;
+    let python =
+        fs::canonicalize(dir).map(|dir| dir.join(".venv/bin/python")).map_err(|error| unwritable(dir, &error))?;
     let workers = args.num_workers.to_string();
     let status = Command::new(&own)
         .args(["pytest", "--provider", "local", "--local-machines", "2", "--num-workers", &workers, "--local-python"])
@@ -84,9 +83,8 @@ fn make_environment(dir: &Path, python: &Path) -> Result<(), Failure> {
 }
 
 fn step(command: &mut Command, what: &str, help: &str) -> Result<(), Failure> {
-    let failed = |detail: String| {
-        Failure::new(exit_code::ENVIRONMENT, format!("failed to {what}: {detail}")).with_help(help)
-    };
+    let failed =
+        |detail: String| Failure::new(exit_code::ENVIRONMENT, format!("failed to {what}: {detail}")).with_help(help);
     let status = command.stdin(Stdio::null()).status().map_err(|error| failed(error.to_string()))?;
     if status.success() { Ok(()) } else { Err(failed(format!("python ended with {status}"))) }
 }

@@ -1,11 +1,6 @@
 //! The one place where errors become exit codes and `help:` lines.
 
-use crate::{
-    machine::Stage,
-    provider::ProviderError,
-    run::RunError,
-    text,
-};
+use crate::{machine::Stage, provider::ProviderError, run::RunError, text};
 
 /// What a user gets to see when a run could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +70,9 @@ fn help(error: &RunError) -> Option<String> {
         RunError::NoEc2 => Some("use --cd-provider=local, or machines that you have: --cd-hosts user@machine".into()),
         RunError::Snapshot(error) => Some(error.help().into()),
         RunError::NoMachines { source } => source.help(),
-        RunError::Workers { kind, .. } if kind == "pytest-missing" => Some(
-            "name an interpreter that has pytest with --cd-python, or install it with --cd-init-command".into(),
-        ),
+        RunError::Workers { kind, .. } if kind == "pytest-missing" => {
+            Some("name an interpreter that has pytest with --cd-python, or install it with --cd-init-command".into())
+        }
         RunError::Workers { kind, .. } if kind == "python-missing" => {
             Some("name an interpreter that exists on the machines with --cd-python".into())
         }

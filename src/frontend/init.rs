@@ -69,7 +69,9 @@ pub fn init(args: &InitArgs) -> Result<u8, Failure> {
 pub fn project_root(start: &Path) -> PathBuf {
     start
         .ancestors()
-        .find(|directory| ROOT_MARKS.iter().any(|mark| directory.join(mark).is_file()) || directory.join(".git").exists())
+        .find(|directory| {
+            ROOT_MARKS.iter().any(|mark| directory.join(mark).is_file()) || directory.join(".git").exists()
+        })
         .unwrap_or(start)
         .to_owned()
 }

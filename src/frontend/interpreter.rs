@@ -59,6 +59,7 @@ pub fn probe(path: &Path, dir: &Path) -> Result<Interpreter, Failure> {
 
 /// Whether the interpreter can import pytest.
 pub fn has_pytest(python: &Path) -> bool {
-    let import = Command::new(python).args(["-c", "import pytest"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let import =
+        Command::new(python).args(["-c", "import pytest"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     import.is_ok_and(|status| status.success())
 }

@@ -25,9 +25,14 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::SshRun(args) => ssh_run::ssh_run(args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
-        Command::Machine => crate::provider::local::serve().map_err(|error| {
-            Failure::new(failure::exit_code::INTERNAL, format!("a local machine broke down: {}", crate::text::chain(&error)))
-        }).map(|()| 0),
+        Command::Machine => crate::provider::local::serve()
+            .map_err(|error| {
+                Failure::new(
+                    failure::exit_code::INTERNAL,
+                    format!("a local machine broke down: {}", crate::text::chain(&error)),
+                )
+            })
+            .map(|()| 0),
     };
     match result {
         Ok(code) => ExitCode::from(code),

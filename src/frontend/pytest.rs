@@ -29,7 +29,6 @@ use crate::{cache, plan::Mode, templates};
 const BRIDGE_READ: i32 = 198;
 const BRIDGE_WRITE: i32 = 199;
 
-
 pub fn pytest(args: PytestArgs) -> Result<u8, Failure> {
     bridge::runtime()?.block_on(run(args))
 }
@@ -116,7 +115,10 @@ async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
 /// Whether Ctrl-C comes from a terminal, whose foreground group pytest is in too.
 fn terminal_signals_child() -> bool {
     let own = rustix::process::getpgrp();
-    fs::File::open("/dev/tty").ok().and_then(|tty| rustix::termios::tcgetpgrp(&tty).ok()).is_some_and(|foreground| foreground == own)
+    fs::File::open("/dev/tty")
+        .ok()
+        .and_then(|tty| rustix::termios::tcgetpgrp(&tty).ok())
+        .is_some_and(|foreground| foreground == own)
 }
 
 fn pass_on(child: &Child, signal: rustix::process::Signal) {
@@ -169,7 +171,8 @@ fn python_path(plugin: &Path) -> std::ffi::OsString {
 
 /// The directory with the plugin of this very version, written if it isn't there.
 pub fn plugin_directory() -> io::Result<PathBuf> {
-    let digest = crate::snapshot::Digest::of(&templates::PLUGIN.iter().flat_map(|file| file.text.bytes()).collect::<Vec<_>>());
+    let digest =
+        crate::snapshot::Digest::of(&templates::PLUGIN.iter().flat_map(|file| file.text.bytes()).collect::<Vec<_>>());
     let dir = cache::directory()?.join("plugin").join(&digest.to_string()[..16]);
     for file in templates::PLUGIN {
         let path = dir.join(file.path);

@@ -78,12 +78,8 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     let (wish_sender, wishes) = mpsc::channel(INPUT_WAITING);
     let (stdin_sender, stdin_pieces) = mpsc::channel(INPUT_WAITING);
     let stdin = if settings.num_workers == 1 { Stdin::PassedOn } else { Stdin::Empty };
-    let plan = CommandPlan {
-        argv: argv(&args.command),
-        workers: settings.num_workers,
-        stdin,
-        fetch: args.fetch.clone(),
-    };
+    let plan =
+        CommandPlan { argv: argv(&args.command), workers: settings.num_workers, stdin, fetch: args.fetch.clone() };
     if stdin == Stdin::PassedOn {
         pump_stdin(stdin_sender);
     }

@@ -42,10 +42,10 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
         .map_err(|source| MachineError::Connect { machine: machine.clone(), source })?;
     teller.tell(Event::Entered(Stage::Boot)).await;
     let command = format!("exec python3 -IS -c '{BOOTSTRAP}'");
-    let child = session.exec(&command).await.map_err(|error| MachineError::Boot {
-        machine: machine.clone(),
-        detail: crate::text::chain(&error),
-    })?;
+    let child = session
+        .exec(&command)
+        .await
+        .map_err(|error| MachineError::Boot { machine: machine.clone(), detail: crate::text::chain(&error) })?;
     let mut link = Link::new(machine, session, child);
     link.outgoing.send_raw(Bytes::from(format!("{:08}{}", templates::RUNNER.len(), templates::RUNNER))).await?;
     let modules: serde_json::Map<_, _> =

@@ -16,18 +16,47 @@ pub type CommandId = u32;
 #[derive(Debug)]
 pub enum Command {
     /// Starts pytest workers.
-    Start { workers: Vec<WorkerId>, count: u32 },
+    Start {
+        workers: Vec<WorkerId>,
+        count: u32,
+    },
     /// A fresh process for a worker that died.
     Spawn(WorkerId),
-    Run { worker: WorkerId, file: FileId, spec: Arc<FileSpec>, tests: Option<Vec<RunTest>>, execute: bool },
-    Recall { worker: WorkerId, count: u32 },
+    Run {
+        worker: WorkerId,
+        file: FileId,
+        spec: Arc<FileSpec>,
+        tests: Option<Vec<RunTest>>,
+        execute: bool,
+    },
+    Recall {
+        worker: WorkerId,
+        count: u32,
+    },
     Close(WorkerId),
     /// Ends all sessions; running tests get this many seconds.
-    Abort { grace: f64 },
-    Exec { id: CommandId, argv: Vec<String>, env: Value, stdin: bool },
-    Stdin { id: CommandId, data: Bytes, eof: bool },
-    Signal { id: CommandId, signal: Signal },
-    Fetch { id: CommandId, globs: Vec<String> },
+    Abort {
+        grace: f64,
+    },
+    Exec {
+        id: CommandId,
+        argv: Vec<String>,
+        env: Value,
+        stdin: bool,
+    },
+    Stdin {
+        id: CommandId,
+        data: Bytes,
+        eof: bool,
+    },
+    Signal {
+        id: CommandId,
+        signal: Signal,
+    },
+    Fetch {
+        id: CommandId,
+        globs: Vec<String>,
+    },
     /// Ends the runner and the connection.
     Finish,
 }

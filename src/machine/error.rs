@@ -62,7 +62,12 @@ impl MachineError {
             Self::Init { machine, log, .. } => Some(format!(
                 "the command runs in the project's directory there; its whole output is in {log} on {machine}"
             )),
-            Self::Boot { .. } | Self::Sync { .. } | Self::Refused { .. } | Self::Lost { .. } | Self::Protocol { .. } | Self::Broken { .. } => None,
+            Self::Boot { .. }
+            | Self::Sync { .. }
+            | Self::Refused { .. }
+            | Self::Lost { .. }
+            | Self::Protocol { .. }
+            | Self::Broken { .. } => None,
         }
     }
 }

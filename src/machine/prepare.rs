@@ -179,12 +179,8 @@ fn built(machine: &str, message: FromRunner) -> Result<String, MachineError> {
 /// Runs the init command unless it was run before; answers whether it was.
 async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) -> Result<bool, MachineError> {
     let machine = link.machine().to_owned();
-    let message = ToRunner::Init {
-        command: init.command.clone(),
-        key: init.key.clone(),
-        cwd: cwd.to_owned(),
-        env: json!({}),
-    };
+    let message =
+        ToRunner::Init { command: init.command.clone(), key: init.key.clone(), cwd: cwd.to_owned(), env: json!({}) };
     link.outgoing.send(&message).await?;
     loop {
         match next(&mut link.incoming).await? {

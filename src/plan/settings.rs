@@ -159,7 +159,8 @@ impl Reader<'_> {
     fn given(&self, name: &str) -> Result<Option<Given>, SettingError> {
         let option = OptionInfo::find(name).expect("only options of the table are read");
         if let Some(values) = self.sources.flags.get(name) {
-            let prefix = if name == "mode" { "--cloudist".into() } else { format!("{}{name}", self.sources.flag_prefix) };
+            let prefix =
+                if name == "mode" { "--cloudist".into() } else { format!("{}{name}", self.sources.flag_prefix) };
             return Ok(Some(Given { origin: prefix, values: values.clone() }));
         }
         let variable = option.variable();
@@ -340,7 +341,8 @@ mod tests {
 
     #[test]
     fn memory_is_gibibytes_unless_it_has_a_unit() {
-        let memory = |text| Settings::merge(&sources(&[("memory-per-worker", text)], &[], "")).unwrap().memory_per_worker;
+        let memory =
+            |text| Settings::merge(&sources(&[("memory-per-worker", text)], &[], "")).unwrap().memory_per_worker;
         assert_eq!(memory("1.5"), ByteSize::mib(1536));
         assert_eq!(memory("512MiB"), ByteSize::mib(512));
     }
@@ -366,7 +368,9 @@ mod tests {
             error(&[], &[], "interrupt-prob = 101"),
             "/p/pyproject.toml: [tool.cloudist] interrupt-prob: \"101\" is not a percentage from 0 to 100"
         );
-        assert!(error(&[], &[], "workers = 2").starts_with("/p/pyproject.toml: [tool.cloudist] has no setting \"workers\""));
+        assert!(
+            error(&[], &[], "workers = 2").starts_with("/p/pyproject.toml: [tool.cloudist] has no setting \"workers\"")
+        );
         assert_eq!(error(&[("provider", "hosts")], &[], ""), "provider `hosts` needs the machines' addresses");
     }
 }

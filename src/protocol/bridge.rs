@@ -11,9 +11,17 @@ use super::runner::FileSpec;
 #[serde(tag = "t", rename_all = "kebab-case")]
 pub enum FromPlugin {
     Hello(Box<Hello>),
-    Files { files: Vec<FileSpec> },
-    FilesEnd { errors: u32 },
-    Stop { reason: String, #[serde(default)] message: String },
+    Files {
+        files: Vec<FileSpec>,
+    },
+    FilesEnd {
+        errors: u32,
+    },
+    Stop {
+        reason: String,
+        #[serde(default)]
+        message: String,
+    },
     Bye,
 }
 

@@ -48,11 +48,25 @@ pub enum CommandWish {
 /// What the caller is to show or keep.
 #[derive(Debug)]
 pub enum CommandOutput {
-    Bytes { worker: u32, stream: Stream, data: Bytes },
+    Bytes {
+        worker: u32,
+        stream: Stream,
+        data: Bytes,
+    },
     /// A piece of a file that was asked for.
-    File { worker: u32, path: String, mode: u32, offset: u64, data: Bytes, last: bool },
+    File {
+        worker: u32,
+        path: String,
+        mode: u32,
+        offset: u64,
+        data: Bytes,
+        last: bool,
+    },
     Note(String),
-    Exited { worker: u32, status: i32 },
+    Exited {
+        worker: u32,
+        status: i32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

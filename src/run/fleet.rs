@@ -32,9 +32,16 @@ const FINISH_PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub enum FleetEvent {
     /// A machine was leased; it connects now.
-    Leased { machine: MachineId, name: String, workers: u32 },
+    Leased {
+        machine: MachineId,
+        name: String,
+        workers: u32,
+    },
     /// A machine could not be had.
-    NotLeased { name: String, error: ProviderError },
+    NotLeased {
+        name: String,
+        error: ProviderError,
+    },
     Machine(MachineId, Event),
     /// The provider has answered all that was asked for; no further machine will come.
     LeasesOver,
@@ -186,7 +193,12 @@ impl Fleet {
         let (machine, name, workers) = (lease.machine, lease.name.clone(), lease.workers);
         self.machines.insert(machine, Member { name: name.clone(), commands, over: false });
         let life = machine::run(
-            machine::Start { lease, run: self.plan.run.clone(), python: self.plan.python.clone(), env: json!(self.plan.env) },
+            machine::Start {
+                lease,
+                run: self.plan.run.clone(),
+                python: self.plan.python.clone(),
+                env: json!(self.plan.env),
+            },
             self.preparation.subscribe(),
             command_receiver,
             self.event_sender.clone(),

@@ -20,10 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("provider", &["cache", "model", "ssh", "text"]),
     ("machine", &["model", "protocol", "provider", "snapshot", "ssh", "templates", "text"]),
     ("run", &["cache", "machine", "model", "plan", "protocol", "provider", "scheduler", "snapshot", "text"]),
-    (
-        "frontend",
-        &["cache", "machine", "plan", "protocol", "provider", "run", "snapshot", "templates", "text"],
-    ),
+    ("frontend", &["cache", "machine", "plan", "protocol", "provider", "run", "snapshot", "templates", "text"]),
 ];
 
 /// Rooms that only compute: no files, no network, no clock, no environment.
@@ -204,7 +201,18 @@ fn names_say_something() {
 
 #[test]
 fn nothing_is_left_to_do() {
-    let marks = ["TO", "FIX", "XX"].map(|mark| format!("{mark}{}", if mark == "TO" { "DO" } else if mark == "FIX" { "ME" } else { "X" }));
+    let marks = ["TO", "FIX", "XX"].map(|mark| {
+        format!(
+            "{mark}{}",
+            if mark == "TO" {
+                "DO"
+            } else if mark == "FIX" {
+                "ME"
+            } else {
+                "X"
+            }
+        )
+    });
     let mut paths = Vec::new();
     for dir in ["src", "templates", "tests", "docs"] {
         files_below(&root().join(dir), &mut paths);
@@ -212,7 +220,8 @@ fn nothing_is_left_to_do() {
     let mut faults = Vec::new();
     for path in paths {
         let Ok(text) = fs::read_to_string(&path) else { continue };
-        faults.extend(marks.iter().filter(|mark| text.contains(*mark)).map(|mark| format!("{}: {mark}", path.display())));
+        faults
+            .extend(marks.iter().filter(|mark| text.contains(*mark)).map(|mark| format!("{}: {mark}", path.display())));
     }
     complain(faults);
 }

@@ -14,7 +14,7 @@ import time
 import zlib
 from pathlib import Path
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "remote"
 BOOTSTRAP = (
     'import os;f=lambda n,b=b"":b if len(b)>=n else f(n,b+(os.read(0,n-len(b))or os._exit(1)));'
     'exec(compile(f(int(f(8))),"runner.py","exec"))'

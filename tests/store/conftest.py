@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2] / "templates" / "store.py"
+SOURCE = pathlib.Path(__file__).resolve().parents[2] / "templates" / "remote" / "store.py"
 
 
 def load_store():

@@ -12,8 +12,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use thiserror::Error;
 use std::time::Duration;
+use thiserror::Error;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -112,14 +112,7 @@ async fn resolve_all(
             Ok(host) => {
                 let handshakes = servers.entry(host.entrance()).or_default().clone();
                 let endpoint = host.endpoint(&name, handshakes);
-                LeaseEvent::Ready(Box::new(Lease {
-                    machine,
-                    name,
-                    endpoint,
-                    workers,
-                    patience: PATIENCE,
-                    cores: None,
-                }))
+                LeaseEvent::Ready(Box::new(Lease { machine, name, endpoint, workers, patience: PATIENCE, cores: None }))
             }
             Err(error) => LeaseEvent::Failed { machine, name, error: error.into() },
         };

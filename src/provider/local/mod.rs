@@ -112,8 +112,7 @@ async fn start(launcher: Arc<Launcher>, share: Share, events: mpsc::Sender<Lease
     let (started, event) = match launcher.start(&name).await {
         Ok(started) => {
             let endpoint = started.endpoint(&launcher, &name);
-            let lease =
-                Lease { machine, name, endpoint, workers: share.workers, patience: PATIENCE, cores: None };
+            let lease = Lease { machine, name, endpoint, workers: share.workers, patience: PATIENCE, cores: None };
             (Some(started), LeaseEvent::Ready(Box::new(lease)))
         }
         Err(error) => (None, LeaseEvent::Failed { machine, name, error: error.into() }),

@@ -129,18 +129,16 @@ impl TestRun<'_> {
         let trouble = RunError::Workers { kind, message: message.trim_end().to_owned() };
         if !alone {
             let place = self.workers.machine(worker).map_or("?", |machine| self.fleet.name(machine));
-            self.note(Level::Warning, format!("{worker} on {place} could not start pytest: {}", message.trim_end()), None);
+            self.note(
+                Level::Warning,
+                format!("{worker} on {place} could not start pytest: {}", message.trim_end()),
+                None,
+            );
         }
         self.last_trouble = Some(trouble);
     }
 
-    fn on_collected(
-        &mut self,
-        worker: WorkerId,
-        file: FileId,
-        found: Found,
-        blob: Bytes,
-    ) {
+    fn on_collected(&mut self, worker: WorkerId, file: FileId, found: Found, blob: Bytes) {
         let Found { names, deselected, errors, notfound, notfound_messages } = found;
         let tests = names.len() as u32;
         if !self.book.knows(file) {
@@ -154,16 +152,8 @@ impl TestRun<'_> {
         self.book.collected(file, names);
         let (total, files_left) = (self.book.total(), self.book.files_left());
         let file = file.0;
-        let message = ToPlugin::Collected {
-            file,
-            tests,
-            deselected,
-            errors,
-            notfound,
-            notfound_messages,
-            total,
-            files_left,
-        };
+        let message =
+            ToPlugin::Collected { file, tests, deselected, errors, notfound, notfound_messages, total, files_left };
         self.tell_plugin(&message, blob);
     }
 

@@ -15,8 +15,8 @@ use std::{num::NonZeroU32, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
-use self::{book::Book, workers::Workers};
 pub use self::outcome::{Ending, Summary};
+use self::{book::Book, workers::Workers};
 use super::{Fleet, RunError};
 use crate::{
     machine::Preparation,

@@ -1,10 +1,7 @@
 //! What the local pytest says.
 
 use super::{RunError, TestRun};
-use crate::{
-    protocol::bridge::FromPlugin,
-    scheduler::Input,
-};
+use crate::{protocol::bridge::FromPlugin, scheduler::Input};
 
 impl TestRun<'_> {
     pub(super) fn on_plugin(&mut self, message: FromPlugin) -> Result<(), RunError> {

@@ -14,12 +14,12 @@ import pytest
 from _pytest.main import Session
 from _pytest.reports import CollectReport
 
-from cloudist_bridge import Bridge, EngineGone, Frame
-from cloudist_collect import Arguments, Handover, LocalWalk, Outbox
-from cloudist_controller import Controller, decode
-from cloudist_lastfailed import LastFailed
-from cloudist_reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
-from cloudist_terminal import announcing, count, write_escaped, write_line
+from .bridge import Bridge, EngineGone, Frame
+from .collect import Arguments, Handover, LocalWalk, Outbox
+from .controller import Controller, decode
+from .lastfailed import LastFailed
+from .reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
+from .terminal import announcing, count, write_escaped, write_line
 
 EXIT_ENGINE_GONE = 97
 TEST_EVENTS = frozenset(["results", "late", "crashed"])

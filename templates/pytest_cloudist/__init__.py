@@ -11,12 +11,12 @@ from typing import Any, Dict, Iterator, List, Optional
 
 import pytest
 
-import cloudist_controller
-import cloudist_coverage
-import cloudist_hello
-from cloudist_bridge import Bridge
-from cloudist_replay import Run
-from cloudist_terminal import count, uncaptured
+from . import coverage
+from .bridge import Bridge
+from .controller import Controller, appear, hold_xdist_back
+from .hello import compose
+from .replay import Run
+from .terminal import count, uncaptured
 
 NAMES = ("pytest_cloudist", "cloudist")
 MODES = ("test", "file", "no")
@@ -162,17 +162,17 @@ class Taking:
         with uncaptured(config):
             self.bridge = Bridge.inherited() or Bridge.started()
         config.add_cleanup(self.bridge.part)
-        cloudist_controller.appear(config, DEFAULT_WORKERS)
+        appear(config, DEFAULT_WORKERS)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         config.option.numprocesses = DEFAULT_WORKERS
-        cloudist_coverage.claim(config, DEFAULT_WORKERS)
+        coverage.claim(config, DEFAULT_WORKERS)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        controller = cloudist_controller.Controller(self.config, DEFAULT_WORKERS)
-        hello = cloudist_hello.compose(
+        controller = Controller(self.config, DEFAULT_WORKERS)
+        hello = compose(
             self.config, self.mode, given_flags(self.config), controller.input_from_plugins()
         )
         self.run = Run(session, self.bridge, controller)
@@ -189,7 +189,7 @@ class Taking:
         try:
             self.run.run()
         finally:
-            cloudist_coverage.leave_out_this_plugin(self.config)
+            coverage.leave_out_this_plugin(self.config)
         return True
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -238,5 +238,5 @@ def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
         for option, reason in IMPOSSIBLE.items():
             if getattr(config.option, option, False):
                 raise pytest.UsageError(f"not possible with cloudist: {reason}")
-        cloudist_controller.hold_xdist_back(config)
+        hold_xdist_back(config)
     yield

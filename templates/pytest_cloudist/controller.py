@@ -14,7 +14,7 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-import cloudist_coverage
+from . import coverage
 
 OWN_INPUT = ("workerid", "workercount", "testrunuid", "mainargv")
 
@@ -179,7 +179,7 @@ class Controller:
         node = self._node(number)
         if output is not None:
             node.workeroutput = output  # type: ignore[attr-defined]
-            cloudist_coverage.map_paths(self._config, node.workerinfo.get("paths"), output)
+            coverage.map_paths(self._config, node.workerinfo.get("paths"), output)
         self._config.hook.pytest_testnodedown(node=node, error=error)
 
     def _node(self, number: int) -> Node:

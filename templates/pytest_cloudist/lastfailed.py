@@ -10,8 +10,8 @@ from typing import Dict, List, Optional
 
 import pytest
 
-from cloudist_collect import Outbox, Selectors, FoundFile, split_argument
-from cloudist_terminal import count
+from .collect import Outbox, Selectors, FoundFile, split_argument
+from .terminal import count
 
 
 class Order(enum.Enum):

@@ -16,8 +16,8 @@ from typing import Any, Deque, Dict, Iterator, List, NamedTuple, Optional, Seque
 
 import pytest
 
-from cloudist_bridge import PROTOCOL
-from cloudist_collect import split_argument
+from .bridge import PROTOCOL
+from .collect import split_argument
 
 SYS_PATH = tuple(sys.path)
 
@@ -149,7 +149,7 @@ def project_path(entries: Sequence[str], here: str) -> List[str]:
     if sys.prefix != sys.base_prefix:
         prefixes.append(os.path.join(sys.prefix, "lib"))
     exact = {
-        os.path.dirname(os.path.abspath(__file__)),
+        os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
         os.path.dirname(sys.executable),
         *_script_directory(),
     }
