@@ -125,6 +125,8 @@ impl TestRun<'_> {
 
     fn on_failed(&mut self, worker: WorkerId, kind: String, message: String) {
         self.workers.enter(worker, Phase::Down);
+        // If it was a fresh process that is awaited, it won't come.
+        let _ = self.input(Input::WorkerDied { worker, running: None, collecting: None, slot: Slot::Gone });
         let alone = !self.workers.any_hope();
         let trouble = RunError::Workers { kind, message: message.trim_end().to_owned() };
         if !alone {
