@@ -170,7 +170,7 @@ pub struct RunArgs {
     /// Where machines come from: `local` processes on this machine, `hosts` you have, or `ec2` [default: hosts if any are named, else local]
     #[arg(long, value_name = "PROVIDER", alias = "cd-provider", help_heading = "Machines")]
     pub provider: Option<String>,
-    /// Machines to use: [user@]host[:port], comma-separated or repeated; ~/.ssh/config, the ssh agent and known_hosts are honoured
+    /// Machines to use: HOST, USER@HOST or HOST:PORT, comma-separated or repeated; ~/.ssh/config, the ssh agent and known_hosts are honoured
     #[arg(long, value_name = "LIST", alias = "cd-hosts", help_heading = "Machines")]
     pub hosts: Vec<String>,
     /// How many embedded machines share the workers of provider `local` [default: one for every four; in ssh-run one each]

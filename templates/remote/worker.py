@@ -222,7 +222,7 @@ class Modules:
     def find_spec(self, name, path=None, target=None):
         package, _, module = name.rpartition(".")
         if package == PACKAGE and module in self._sources:
-            return importlib.machinery.ModuleSpec(name, self, origin=module + ".py")
+            return importlib.machinery.ModuleSpec(name, self, origin="<cloudist %s>" % module)
         return None
 
     def create_module(self, spec):

@@ -81,6 +81,9 @@ class WorkerPlugin:
     def pytest_load_initial_conftests(self, early_config, parser, args):
         add_missing_options(early_config, parser, args)
         known = early_config.known_args_namespace
+        if getattr(known, "cov_source", None):
+            # The workers of a machine share a directory, where pytest-cov would take each other's data for its own.
+            os.environ["COVERAGE_FILE"] = os.path.join(self._basetemp, "coverage-" + self._id)
         before = getattr(known, "numprocesses", None)
         known.numprocesses = self._description["count"]
         outcome = yield

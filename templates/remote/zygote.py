@@ -17,7 +17,7 @@ def take(count, data=b""):
     while len(data) < count:
         data += os.read(3, count - len(data)) or os._exit(1)
     return data
-exec(compile(take(int(take(8))), "worker.py", "exec"))
+exec(compile(take(int(take(8))), "<cloudist worker>", "exec"))
 """
 
 

@@ -43,7 +43,7 @@ pub(super) struct Machine {
 }
 
 impl Launcher {
-    /// `program` with `arguments` must run [`super::serve`].
+    /// `program` with `arguments` must run [`super::serve()`].
     pub fn new(
         program: PathBuf,
         arguments: Vec<OsString>,

@@ -1,6 +1,6 @@
 //! The embedded machines: child processes of this program, each of which serves SSH on a loopback port.
 //!
-//! This side starts and stops them. What they do is [`serve`], which the program's hidden `machine` subcommand runs.
+//! This side starts and stops them. What they do is [`serve()`], which the program's hidden `machine` subcommand runs.
 //! A machine ends, with all it started, when its stdin does: when it is released, and when this process dies.
 
 mod connection;
