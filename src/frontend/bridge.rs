@@ -148,7 +148,14 @@ pub enum Served {
 
 /// Runs what the plugin on `line` asks for, from its `hello` to the end.
 pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
-    let hello = match line.bridge.incoming.recv().await {
+    let mut early = early;
+    let first = line.bridge.incoming.recv();
+    let first = match &mut early {
+        // Machines connect and import pytest while the local pytest starts.
+        Some(early) => early.fleet.meanwhile(first).await,
+        None => first.await,
+    };
+    let hello = match first {
         Some(Ok(FromPlugin::Hello(hello))) => hello,
         Some(Ok(_)) => return refuse(line, early, "the first message was not a hello").await,
         Some(Err(error)) => return refuse(line, early, &crate::text::chain(&error)).await,
@@ -230,6 +237,9 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
     Ok((fleet, settings))
 }
 
+/// What a machine about which nothing is known calls its Python.
+const PYTHON: &str = "python3";
+
 /// Asks for the machines that `settings` want.
 pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure> {
     let provider = match settings.provider {
@@ -250,6 +260,11 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             (Some(python), _) => python.starts_with('/').then(|| python.clone()),
             (None, ProviderKind::Local) => local_python.to_str().map(str::to_owned),
             (None, _) => None,
+        },
+        boot_python: match settings.provider {
+            // Not by way of the PATH: what stands for python3 there may be a slow shim.
+            ProviderKind::Local => local_python.to_str().unwrap_or(PYTHON).to_owned(),
+            ProviderKind::Hosts | ProviderKind::Ec2 => PYTHON.to_owned(),
         },
         env: config::travelling_variables(),
     };

@@ -21,7 +21,12 @@ pub struct Interpreter {
 /// The interpreter to use: the one named, that of the active virtual environment, or the first on the PATH.
 pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(path) = named {
-        return Ok(path.to_owned());
+        // Links are kept: a virtual environment's interpreter is one.
+        return if path.components().count() > 1 {
+            Ok(absolute(path))
+        } else {
+            Ok(on_path(path).unwrap_or(path.into()))
+        };
     }
     if let Some(environment) = env::var_os("VIRTUAL_ENV").or_else(|| env::var_os("CONDA_PREFIX")) {
         let path = Path::new(&environment).join("bin/python");
@@ -29,15 +34,19 @@ pub fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
             return Ok(path);
         }
     }
+    ["python3", "python"].iter().find_map(|name| on_path(Path::new(name))).ok_or_else(|| {
+        Failure::new(exit_code::ENVIRONMENT, "there is no python3 on the PATH")
+            .with_help("activate the project's virtual environment, or name its interpreter with --local-python")
+    })
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn on_path(name: &Path) -> Option<PathBuf> {
     let places = env::var_os("PATH").unwrap_or_default();
-    ["python3", "python"]
-        .iter()
-        .flat_map(|name| env::split_paths(&places).map(move |place| place.join(name)))
-        .find(|path| path.is_file())
-        .ok_or_else(|| {
-            Failure::new(exit_code::ENVIRONMENT, "there is no python3 on the PATH")
-                .with_help("activate the project's virtual environment, or name its interpreter with --local-python")
-        })
+    env::split_paths(&places).map(|place| place.join(name)).find(|path| path.is_file())
 }
 
 /// Asks the interpreter at `path` about the project in `dir`.

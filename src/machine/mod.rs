@@ -60,6 +60,8 @@ pub struct Start {
     pub lease: Lease,
     /// The run's name.
     pub run: String,
+    /// The interpreter that runs the runner; any Python will do.
+    pub boot_python: String,
     /// The workers' interpreter there, where it is known beforehand.
     pub python: Option<String>,
     /// The variables that workers get.

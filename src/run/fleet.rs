@@ -4,7 +4,7 @@
 //! event and tell single machines what to do.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -55,6 +55,8 @@ pub struct FleetPlan {
     pub workers: u32,
     /// The interpreter of the workers, where it is known before anything has been sent.
     pub python: Option<String>,
+    /// What runs the runner.
+    pub boot_python: String,
     /// The variables that workers get.
     pub env: BTreeMap<String, String>,
 }
@@ -70,6 +72,8 @@ pub struct Fleet {
     machines: BTreeMap<MachineId, Member>,
     tasks: JoinSet<()>,
     machine_of: HashMap<task::Id, MachineId>,
+    /// What happened before anybody asked.
+    held: VecDeque<FleetEvent>,
 }
 
 struct Member {
@@ -96,6 +100,7 @@ impl Fleet {
             machines: BTreeMap::new(),
             tasks: JoinSet::new(),
             machine_of: HashMap::new(),
+            held: VecDeque::new(),
         }
     }
 
@@ -109,8 +114,26 @@ impl Fleet {
         self.preparation.send_replace(Some(Arc::new(preparation)));
     }
 
+    /// Lets machines come and get ready while something else is awaited. What they tell is kept for [`Fleet::next`].
+    pub async fn meanwhile<T>(&mut self, awaited: impl Future<Output = T>) -> T {
+        tokio::pin!(awaited);
+        loop {
+            tokio::select! {
+                result = &mut awaited => return result,
+                event = self.happens(), if self.held.len() < EVENTS_WAITING => self.held.push_back(event),
+            }
+        }
+    }
+
     /// The next thing that happens. Cancel safe.
     pub async fn next(&mut self) -> FleetEvent {
+        match self.held.pop_front() {
+            Some(event) => event,
+            None => self.happens().await,
+        }
+    }
+
+    async fn happens(&mut self) -> FleetEvent {
         loop {
             tokio::select! {
                 lease = self.leases.recv(), if self.leases_open => match lease {
@@ -196,6 +219,7 @@ impl Fleet {
             machine::Start {
                 lease,
                 run: self.plan.run.clone(),
+                boot_python: self.plan.boot_python.clone(),
                 python: self.plan.python.clone(),
                 env: json!(self.plan.env),
             },

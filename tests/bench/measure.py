@@ -47,7 +47,13 @@ def measure(command: list[str], cwd: Path, environment: dict[str, str]) -> Measu
     ours, theirs = pty.openpty()
     began = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True
+        command,
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
     )
     os.close(theirs)
     ended = os.pidfd_open(process.pid)

@@ -47,7 +47,14 @@ def command(contender: str, workers: int, python: Path, binary: Path) -> list[st
         return [*pytest, "-v", "-n", count]
     if contender == HOOKED:
         options = [f"--cd-{name}={value}" for name, value in freedom.items()]
-        return [*pytest, "-v", "--cloudist=test", "--cd-provider=local", f"--cd-num-workers={count}", *options]
+        return [
+            *pytest,
+            "-v",
+            "--cloudist=test",
+            "--cd-provider=local",
+            f"--cd-num-workers={count}",
+            *options,
+        ]
     options = [f"--{name}={value}" for name, value in freedom.items()]
     return [
         str(binary), "pytest", "--provider=local", "-n", count, "--local-python", str(python), *options, "--", "-v",
@@ -58,7 +65,13 @@ def environment(binary: Path) -> dict[str, str]:
     dropped = ("PYTEST_", "CLOUDIST_", "PYTHON")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     path = f"{binary.parent}{os.pathsep}{kept['PATH']}"
-    return {**kept, "PATH": path, "CLOUDIST_BIN": str(binary), "CLOUDIST_CACHE_DIR": str(CACHE / "cache"), "TERM": "dumb"}
+    return {
+        **kept,
+        "PATH": path,
+        "CLOUDIST_BIN": str(binary),
+        "CLOUDIST_CACHE_DIR": str(CACHE / "cache"),
+        "TERM": "dumb",
+    }
 
 
 def directory(suite: Suite, contender: str, binary: Path) -> Path:
@@ -70,7 +83,9 @@ def directory(suite: Suite, contender: str, binary: Path) -> Path:
     return hooked
 
 
-def compete(suite: Suite, workers: int, contenders: list[str], runs: int, binary: Path) -> dict[str, list[Measurement]]:
+def compete(
+    suite: Suite, workers: int, contenders: list[str], runs: int, binary: Path
+) -> dict[str, list[Measurement]]:
     """Runs the contenders in turn, `runs` times."""
     python = interpreter()
     results: dict[str, list[Measurement]] = {contender: [] for contender in contenders}
@@ -78,15 +93,24 @@ def compete(suite: Suite, workers: int, contenders: list[str], runs: int, binary
         where = directory(suite, contender, binary)
         measured = measure(command(contender, workers, python, binary), where, environment(binary))
         if f"{suite.tests} passed".encode() not in measured.tail:
-            raise SystemExit(f"{contender} on suite {suite.name} failed:\n{measured.tail.decode(errors='replace')}")
+            raise SystemExit(
+                f"{contender} on suite {suite.name} failed:\n{measured.tail.decode(errors='replace')}"
+            )
         results[contender].append(measured)
-        print(f"suite {suite.name}, {workers} workers, run {attempt + 1}: {contender}: {measured}", file=sys.stderr)
+        print(
+            f"suite {suite.name}, {workers} workers, run {attempt + 1}: {contender}: {measured}",
+            file=sys.stderr,
+        )
     return results
 
 
 def table(suite: Suite, workers: int, results: dict[str, list[Measurement]]) -> list[str]:
     rows = []
-    base = {name: median(results[BASELINE], name) for name in ("wall", "cpu", "first")} if BASELINE in results else {}
+    base = (
+        {name: median(results[BASELINE], name) for name in ("wall", "cpu", "first")}
+        if BASELINE in results
+        else {}
+    )
     for contender, measured in results.items():
         cells = [f"| {suite.name} | {workers if contender != 'pytest' else 1} | {contender} "]
         for name in ("wall", "cpu", "first"):
@@ -99,9 +123,19 @@ def table(suite: Suite, workers: int, results: dict[str, list[Measurement]]) -> 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3, metavar="N", help="runs of each; the medians are shown (default: 3)")
-    parser.add_argument("--suite", choices=sorted(SUITES), action="append", help="only this suite; repeatable")
-    parser.add_argument("--workers", type=int, action="append", metavar="N", help="this many workers; repeatable (default: 2, 8)")
+    parser.add_argument(
+        "--runs", type=int, default=3, metavar="N", help="runs of each; the medians are shown (default: 3)"
+    )
+    parser.add_argument(
+        "--suite", choices=sorted(SUITES), action="append", help="only this suite; repeatable"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        action="append",
+        metavar="N",
+        help="this many workers; repeatable (default: 2, 8)",
+    )
     parser.add_argument("--contender", choices=CONTENDERS, action="append", help="only this one; repeatable")
     options = parser.parse_args()
     binary = os.environ.get("CLOUDIST_BIN")
@@ -114,9 +148,13 @@ def main() -> int:
         results = compete(SUITES[name], workers, contenders, options.runs, Path(binary).resolve())
         lines += table(SUITES[name], workers, results)
         for contender, measured in results.items():
-            raw += [{"suite": name, "workers": workers, "contender": contender, **asdict(one)} for one in measured]
+            raw += [
+                {"suite": name, "workers": workers, "contender": contender, **asdict(one)} for one in measured
+            ]
     (CACHE / "results.json").write_text(json.dumps(raw, default=str, indent=1))
-    print(f"{os.cpu_count()} cores, CPython {platform.python_version()}, {', '.join(REQUIREMENTS)}, medians of {options.runs}")
+    print(
+        f"{os.cpu_count()} cores, CPython {platform.python_version()}, {', '.join(REQUIREMENTS)}, medians of {options.runs}"
+    )
     print("In brackets: the ratio to pytest-xdist.\n")
     print("\n".join(lines))
     return 0

@@ -56,7 +56,7 @@ def test_ctrl_c_twice(cloudist, project):
 
 
 def test_ctrl_c_before_a_worker_is_there(cloudist, project):
-    run = ("pytest", "-n2", "--init-command", "sleep 600")
+    run = ("pytest", "-n2", "--local-machines=2", "--init-command", "sleep 600")
     terminal = cloudist.terminal(*run, cwd=project({"test_slow.py": SLOW}))
     at_work(cloudist)
     terminal.sendintr()

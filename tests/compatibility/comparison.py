@@ -76,7 +76,8 @@ class Verdict:
         if self.unexplained:
             return f"{len(self.unexplained)} different"
         known = [(len(self.explained), "explained"), (len(self.flaky), "flaky")]
-        return ", ".join(["same"] + [f"{count} {kind}" for count, kind in known if count])
+        told = ", ".join(f"{count} {kind}" for count, kind in known if count)
+        return f"same but for {told}" if told else "same"
 
 
 def differences(plain: Record, other: Record) -> Iterator[Difference]:
@@ -88,7 +89,9 @@ def differences(plain: Record, other: Record) -> Iterator[Difference]:
             yield Difference(nodeid, *_told(before, after))
     for warning in sorted(plain.warnings ^ other.warnings):
         told, untold = "warned of", "nothing"
-        yield Difference(" ".join(warning), *((told, untold) if warning in plain.warnings else (untold, told)))
+        yield Difference(
+            " ".join(warning), *((told, untold) if warning in plain.warnings else (untold, told))
+        )
     if plain.exit_status != other.exit_status:
         yield Difference("", f"exit status {plain.exit_status}", f"exit status {other.exit_status}")
 
@@ -109,7 +112,9 @@ def _bare(entries: Counter[Entry]) -> Counter[Entry]:
 
 
 def _text(entries: Counter[Entry]) -> str:
-    parts = [f"{' '.join(entry)}{f' × {count}' if count > 1 else ''}" for entry, count in sorted(entries.items())]
+    parts = [
+        f"{' '.join(entry)}{f' × {count}' if count > 1 else ''}" for entry, count in sorted(entries.items())
+    ]
     more = len(parts) - SHOWN_ENTRIES
     return "; ".join(parts[:SHOWN_ENTRIES]) + (f"; and {more} more" if more > 0 else "") or "nothing"
 

@@ -84,7 +84,9 @@ class Project:
         archive = self._archive(directory)
         if archive is None:
             wanted = f"{self.name}=={self.version}"
-            _run([*PIP, "download", "-q", "--no-deps", "--no-binary", self.name, "-d", str(directory), wanted])
+            _run(
+                [*PIP, "download", "-q", "--no-deps", "--no-binary", self.name, "-d", str(directory), wanted]
+            )
             archive = self._archive(directory)
         if archive is None:
             raise PreparationError(f"{self.name} {self.version} has no source distribution")
@@ -109,7 +111,10 @@ class Project:
         _run([sys.executable, "-m", "venv", "--without-pip", str(environment)])
         target = f"{self.source}{f'[{self.extras}]' if self.extras else ''}"
         wanted = ["pytest", *self.requirements, *INSTALLS[self.install], target]
-        _run([*PIP, "--python", str(self.python), "install", "-q", "-c", str(CONSTRAINTS), *wanted], own=self.env)
+        _run(
+            [*PIP, "--python", str(self.python), "install", "-q", "-c", str(CONSTRAINTS), *wanted],
+            own=self.env,
+        )
 
 
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -117,7 +122,9 @@ PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 def _run(command: list[str], own: dict[str, str] | None = None) -> None:
     environment = {**os.environ, **(own or {})}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode != 0:
         raise PreparationError(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}")
 

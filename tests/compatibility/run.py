@@ -155,7 +155,9 @@ def show(result: Result) -> None:
     plain = f"{result.plain.seconds:7.1f} s" if result.plain else ""
     through = f"{result.cloudist.seconds:7.1f} s" if result.cloudist else ""
     tests = result.plain.record.tests if result.plain and result.plain.record else 0
-    print(f"{result.project.name:22}{result.project.version:12}{tests:7}{plain:>12}{through:>12}   {result.word}")
+    print(
+        f"{result.project.name:22}{result.project.version:12}{tests:7}{plain:>12}{through:>12}   {result.word}"
+    )
     if result.verdict is not None:
         lines = [f"  different: {item}" for item in result.verdict.unexplained]
         lines += [f"  flaky: {item}" for item in result.verdict.flaky]
@@ -181,7 +183,9 @@ def markdown(results: list[Result]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="projects to run; all without any")
-    parser.add_argument("--markdown", action="store_true", help="print the table for docs/compatibility.md at the end")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table for docs/compatibility.md at the end"
+    )
     parser.add_argument("--prepare", action="store_true", help="only download and install")
     parser.add_argument("--list", action="store_true", help="only print the projects")
     options = parser.parse_args()

@@ -42,7 +42,9 @@ class Recorder:
 
     def pytest_warning_recorded(self, warning_message: Any, nodeid: str) -> None:
         where = f"{warning_message.filename}:{warning_message.lineno}"
-        self._warnings[(nodeid, warning_message.category.__name__, f"{where}: {warning_message.message}")] += 1
+        self._warnings[
+            (nodeid, warning_message.category.__name__, f"{where}: {warning_message.message}")
+        ] += 1
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
