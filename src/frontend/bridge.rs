@@ -167,11 +167,17 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
         }
     };
     let (fleet, result) = run(&mut line, &hello, early).await;
-    if let Some(fleet) = fleet {
-        fleet.finish().await;
+    // The local pytest sums up while the machines end; this process stays until both are done.
+    let farewell = async {
+        line.tell(&end(result)).await;
+        line.hang_up().await;
+    };
+    match fleet {
+        Some(fleet) => {
+            tokio::join!(farewell, fleet.finish());
+        }
+        None => farewell.await,
     }
-    line.tell(&end(result)).await;
-    line.hang_up().await;
     Served::Run
 }
 
