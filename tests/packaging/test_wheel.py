@@ -38,7 +38,7 @@ def test_pytest_knows_the_plugin_and_the_plugin_finds_the_command(environment, t
     shutil.copytree(DEMO, project)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CLOUDIST_")}
     clean["CLOUDIST_CACHE_DIR"] = str(tmp_path / "cache")
-    status, output = run(environment, "-m", "pytest", "--cloudist=test", "-q", cwd=project, env=clean)
+    status, output = run(environment, "-m", "pytest", "--cloudist=test", cwd=project, env=clean)
     assert status == 1, output
     assert "1 failed, 68 passed, 1 xfailed" in output
     assert "cloudist: 70 tests on 2 workers" in output
