@@ -97,12 +97,13 @@ One test failed, as it is meant to. What happened: two local machines were start
 project went there as a hashed snapshot; workers imported and ran the tests; every result came back as it happened.
 
 Next:
-  cd {dir}                                          the sample project
-  {own} pytest -- -k money                 any pytest arguments after --
-  {own} init                               from then on: pytest --cloudist=test
-  {own} ssh-run -n 2 -- python -m ledger.money   any command, on every worker
-  {own} pytest --hosts user@machine        the same on machines that you have
-  {own} --help",
+  cd {dir} && . .venv/bin/activate
+  alias cloudist={own}
+  cloudist pytest -- -k money                # any pytest arguments after --
+  cloudist init                              # from then on: pytest --cloudist=test
+  cloudist ssh-run -n 2 -- python -c 'import ledger'   # any command, on every worker
+  cloudist pytest --hosts user@machine       # the same on machines that you have
+  cloudist --help",
         dir = dir.display(),
     );
 }
