@@ -90,7 +90,7 @@ fn step(command: &mut Command, what: &str, help: &str) -> Result<(), Failure> {
 }
 
 fn print_next_steps(dir: &Path, own: &Path) {
-    let own = own.display();
+    let place = own.parent().unwrap_or(Path::new(".")).display();
     println!(
         "
 One test failed, as it is meant to. What happened: two local machines were started, each serving SSH; the
@@ -98,7 +98,7 @@ project went there as a hashed snapshot; workers imported and ran the tests; eve
 
 Next:
   cd {dir} && . .venv/bin/activate
-  alias cloudist={own}
+  export PATH={place}:$PATH
   cloudist pytest -- -k money                # any pytest arguments after --
   cloudist init                              # from then on: pytest --cloudist=test
   cloudist ssh-run -n 2 -- python -c 'import ledger'   # any command, on every worker
