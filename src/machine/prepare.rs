@@ -5,11 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{
-    Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller,
-    boot::Booted,
-    link::{Incoming, Link},
-};
+use super::{Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller, boot::Booted, link::Link};
 use crate::{
     protocol::runner::{FromRunner, Session, ToRunner},
     snapshot::{Digest, Mapping, Pieces, Snapshot},
@@ -183,7 +179,7 @@ async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) 
         ToRunner::Init { command: init.command.clone(), key: init.key.clone(), cwd: cwd.to_owned(), env: json!({}) };
     link.outgoing.send(&message).await?;
     loop {
-        match next(&mut link.incoming).await? {
+        match link.incoming.next().await? {
             (FromRunner::InitOutput, bytes) => teller.tell(Event::InitOutput(bytes)).await,
             (FromRunner::InitDone { status: 0, cached, .. }, _) => return Ok(cached),
             (FromRunner::InitDone { status, tail, log, .. }, _) => {
@@ -192,10 +188,6 @@ async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) 
             (other, _) => return Err(refused(&machine, other)),
         }
     }
-}
-
-async fn next(incoming: &mut Incoming) -> Result<(FromRunner, Bytes), MachineError> {
-    incoming.next().await
 }
 
 /// What the runner said instead of the answer that was due.

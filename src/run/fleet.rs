@@ -183,11 +183,6 @@ impl Fleet {
         self.leases_open
     }
 
-    /// Whether a machine is there or may still come.
-    pub fn has_hope(&self) -> bool {
-        self.leases_open || self.machines.values().any(|member| !member.over)
-    }
-
     pub fn machines(&self) -> usize {
         self.machines.len()
     }
