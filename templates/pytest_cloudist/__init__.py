@@ -159,6 +159,10 @@ class Taking:
         self.mode = mode
         self.config = config
         self.run: Optional[Run] = None
+        self.collects_garbage = gc.isenabled()
+        # The workers wait for this process to say what to run; all that is made until then stays.
+        gc.disable()
+        config.add_cleanup(self.collect_garbage_again)
         with uncaptured(config):
             self.bridge = Bridge.inherited() or Bridge.started()
         config.add_cleanup(self.bridge.part)
@@ -177,7 +181,12 @@ class Taking:
         )
         self.run = Run(session, self.bridge, controller)
         self.run.greet(hello)
+        self.collect_garbage_again()
         session.perform_collect = self.run.collect  # type: ignore[assignment, method-assign]
+
+    def collect_garbage_again(self) -> None:
+        if self.collects_garbage:
+            gc.enable()
 
     def pytest_report_header(self) -> str:
         provider = self.config.option.cd_provider

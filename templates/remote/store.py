@@ -297,9 +297,15 @@ def recycle(old, new, manifest):
 
 
 def remove_strays(root, below, leaves, directories):
+    """Leaves byte code where its source stays: it counts only while the source's time and size are those
+    it was made from, and these follow the content."""
     for entry in list(os.scandir(root + b"/" + below)):
         path = below + entry.name
-        if entry.is_dir(follow_symlinks=False) and path in directories:
+        if entry.name == b"__pycache__" and entry.is_dir(follow_symlinks=False):
+            for name in os.listdir(entry.path):
+                if below + name.partition(b".")[0] + b".py" not in leaves:
+                    remove(entry.path + b"/" + name)
+        elif entry.is_dir(follow_symlinks=False) and path in directories:
             if is_directory(entry.path):
                 remove_strays(root, path + b"/", leaves, directories)
             else:

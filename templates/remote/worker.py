@@ -126,7 +126,6 @@ class Zygote:
         for name in default_plugins:
             importlib.import_module("_pytest." + name)
         importlib.import_module(PACKAGE + ".worker_process")
-        gc.collect()
         gc.freeze()
         self._pytest = pytest
         return None
@@ -164,6 +163,7 @@ class Zygote:
     def _become(self, number, descriptors):
         # A test may look for objects through the collector, which doesn't show frozen ones.
         gc.unfreeze()
+        gc.enable()
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -237,6 +237,8 @@ class Modules:
 
 
 def main():
+    # What is imported here stays; looking for garbage meanwhile finds none.
+    gc.disable()
     body = Zygote(Link(3)).serve()
     status = 1
     try:

@@ -277,3 +277,16 @@ def test_a_tree_that_was_being_made_into_another_is_not_used(open_store):
     edit(tree + b"/0/p/stray")
     again, _ = Snapshot(SAMPLE).put(open_store("r2"))
     assert again == tree and contents(tree) == expected(SAMPLE)
+
+
+def test_byte_code_stays_with_its_source(open_store):
+    for number in range(4):
+        opened = open_store("r%d" % number)
+        tree, _ = Snapshot(dict(SAMPLE, **{"0/p/n.py": b"%d" % number})).put(opened)
+        os.mkdir(tree + b"/0/p/__pycache__")
+        for name in (b"a.cpython-311.pyc", b"a.cpython-311-pytest-9.2.0.pyc", b"n.cpython-311.pyc", b"odd"):
+            edit(tree + b"/0/p/__pycache__/" + name)
+        opened.close()
+    tree, _ = Snapshot(SAMPLE).put(open_store("last"))
+    kept = sorted(os.listdir(tree + b"/0/p/__pycache__"))
+    assert kept == [b"a.cpython-311-pytest-9.2.0.pyc", b"a.cpython-311.pyc"]
