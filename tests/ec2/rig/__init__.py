@@ -1,0 +1,61 @@
+'''An EC2 account on loopback: the API (moto with its gaps mended) and a real machine with a real sshd per instance.
+
+Needs root on Linux: machines are made of namespaces. Everything listens on 127.0.0.0/8.
+
+    with Rig() as rig:
+        subprocess.run([...], env={**environment, **rig.environment})
+        assert rig.listing() == before
+
+Rig(boot_seconds=0.0,       how long an instance is `pending` (its port 22 swallows connections then)
+    octet=None,             machines get 127.OCTET.x.y; chosen when None
+    ssh_seconds=0.0,        how long after that its sshd starts (connections are refused then)
+    terminate_seconds=0.0,  how long it is `shutting-down`
+    minute_seconds=60.0,    how long a minute of `shutdown -P +N` lasts in machines
+    client_address="127.0.0.1/32",  who the client is to security groups
+    machine_path=())        directories that come first in the PATH of the machines' SSH sessions, e.g. a venv's bin
+
+rig.environment             variables for the client (endpoint, credentials, region, advisor and checkip addresses)
+rig.listing()               {"instances": [...], "security groups": ..., "launch templates", "key pairs", "fleets",
+                            "volumes", "images"}: what a run could leave; terminated instances and deleted fleets
+                            are not in it
+rig.calls                   the log: iterate, rig.calls["CreateFleet"], .actions(), .clear(), len();
+                            a Call has action, parameters, reply, error (code), message, took_effect, began, ended
+rig.wait_call(action, timeout=20, count=1)     -> Call, once answered
+rig.wait_state(state, count=None, timeout=20)  -> [Instance] once so many (None: all) are in the state
+rig.wait(condition, timeout=20)                -> its result; asked anew after each change of an instance
+rig.instances(), rig.instance(id)   an Instance has id, state, type, zone, market ("spot"/"on-demand"), public_ip,
+                            private_ip, tags, launched, user_data (bytes), console, key_name, fleet, client_token,
+                            reason (code, message), image, groups, shutdown_behavior, volumes, machine
+instance.machine            its Machine while there is one: directory, ssh_log(), console(), processes()
+rig.processes(id)           process ids on this host of all that runs in the machine
+
+rig.interrupt(id, notice=120)   shown in the metadata at once; reclaimed after `notice` seconds
+rig.rebalance(id)               shown in the metadata
+rig.reclaim(id)                 interrupted without notice
+rig.crash(id)                   everything in it killed; terminated with Server.InternalError
+rig.freeze(id), rig.thaw(id)    everything in it stopped and continued
+
+rig.price(type, zone, dollars); rig.advisor(type, bucket, savings); rig.web.broken = True; rig.lose_default_vpc()
+rig.on_call(action, callback, when="before")   callback(call) inside the call: "before" its effect or "after" it and
+                            before the reply is sent; gives a function that takes the hook away
+
+rig.faults                  clear() ends all of them; `times`: so many occasions (None: always), `skip`: not the first n
+    .error(action, code, message="", times=None, skip=0)   "*" for every action
+    .throttle(action, calls)  .expired(code="RequestExpired")  .unauthorized(action)
+    .slow(action, seconds, times=None)  .drop_reply(action, times=1)
+    .capacity(type=None, zone=None, available=N)   so many more can be had
+    .spot_quota(vcpus)  .on_demand_quota(vcpus)
+    of machines launched from now on, each with times=None, skip=0:
+    .never_boots() .fails_to_boot() .vanishes() .impostor() .ssh_blocked() .no_python() .disk_full(size="256k")
+    .late(seconds=0.5)      DescribeInstances doesn't know it yet
+
+In a machine: the login user is `ec2-user` (`ubuntu` on Ubuntu images); /home /root /tmp /run /var /etc and /dev/shm are
+its own, the rest is the host's, target/venvs and its interpreters included. `shutdown`, `poweroff`, `halt` and `sudo` are
+stand-ins; AWS_EC2_METADATA_SERVICE_ENDPOINT says where its metadata service is. User data: `#cloud-config` with bootcmd,
+write_files, ssh_keys (ed25519), ssh_authorized_keys, runcmd; or a `#!` script. Unknown keys are named in the console.
+'''
+
+from .errors import ApiError
+from .rig import Rig
+
+__all__ = ["ApiError", "Rig"]

@@ -1,0 +1,154 @@
+"""The public machine images, and the names under which Systems Manager knows the newest of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any, Dict, List
+
+from . import filters
+from .errors import ApiError
+
+AMAZON, CANONICAL = "137112412989", "099720109477"
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    id: str
+    name: str
+    owner: str
+    alias: str
+    architecture: str
+    root_device: str
+    created: str
+    gigabytes: int = 8
+
+    @property
+    def user(self) -> str:
+        return "ubuntu" if "ubuntu" in self.name else "ec2-user"
+
+    def described(self) -> Dict[str, Any]:
+        return {
+            "ImageId": self.id,
+            "Name": self.name,
+            "OwnerId": self.owner,
+            "ImageOwnerAlias": self.alias,
+            "Architecture": self.architecture,
+            "RootDeviceName": self.root_device,
+            "RootDeviceType": "ebs",
+            "CreationDate": self.created,
+            "State": "available",
+            "ImageType": "machine",
+            "Public": True,
+            "Hypervisor": "xen",
+            "VirtualizationType": "hvm",
+            "EnaSupport": True,
+            "PlatformDetails": "Linux/UNIX",
+            "BlockDeviceMappings": [
+                {
+                    "DeviceName": self.root_device,
+                    "Ebs": {"VolumeSize": self.gigabytes, "VolumeType": "gp3", "DeleteOnTermination": True},
+                }
+            ],
+        }
+
+
+def _amazon(date: str, kernel: str, minimal: bool = False) -> List[Image]:
+    images = []
+    for architecture in ("x86_64", "arm64"):
+        name = f"al2023-ami-{'minimal-' if minimal else ''}2023.9.{date}.0-kernel-{kernel}-{architecture}"
+        created = f"{date[:4]}-{date[4:6]}-{date[6:]}T01:02:03.000Z"
+        images.append(Image(_identity(name), name, AMAZON, "amazon", architecture, "/dev/xvda", created))
+    return images
+
+
+def _ubuntu(version: str, date: str) -> List[Image]:
+    images = []
+    for architecture, word in (("x86_64", "amd64"), ("arm64", "arm64")):
+        name = f"ubuntu/images/hvm-ssd-gp3/ubuntu-{version}-{word}-server-{date}"
+        created = f"{date[:4]}-{date[4:6]}-{date[6:]}T04:05:06.000Z"
+        images.append(Image(_identity(name), name, CANONICAL, "amazon", architecture, "/dev/sda1", created))
+    return images
+
+
+def _identity(name: str) -> str:
+    return f"ami-{hashlib.sha256(name.encode()).hexdigest()[:17]}"
+
+
+PUBLIC = [
+    *_amazon("20251105", "6.1"),
+    *_amazon("20260101", "6.12"),
+    *_amazon("20260105", "6.12", minimal=True),
+    *_ubuntu("jammy-22.04", "20251212"),
+    *_ubuntu("noble-24.04", "20260110"),
+]
+
+_NEWEST = {
+    "al2023-ami-kernel-default": "al2023-ami-2023.9.20251105.0-kernel-6.1",
+    "al2023-ami-kernel-6.1": "al2023-ami-2023.9.20251105.0-kernel-6.1",
+    "al2023-ami-kernel-6.12": "al2023-ami-2023.9.20260101.0-kernel-6.12",
+}
+
+
+class Images:
+    def __init__(self) -> None:
+        self._images = {image.id: image for image in PUBLIC}
+        self._names = {
+            f"/aws/service/ami-amazon-linux-latest/{parameter}-{architecture}": _identity(f"{name}-{architecture}")
+            for parameter, name in _NEWEST.items()
+            for architecture in ("x86_64", "arm64")
+        }
+        for word in ("amd64", "arm64"):
+            for version, series, date in (("24.04", "noble", "20260110"), ("22.04", "jammy", "20251212")):
+                name = f"ubuntu/images/hvm-ssd-gp3/ubuntu-{series}-{version}-{word}-server-{date}"
+                self._names[
+                    f"/aws/service/canonical/ubuntu/server/{version}/stable/current/{word}/hvm/ebs-gp3/ami-id"
+                ] = _identity(name)
+
+    def resolve(self, identity: str) -> str:
+        """The id that `resolve:ssm:NAME` stands for; anything else is an id already."""
+        if not identity.startswith("resolve:ssm:"):
+            return identity
+        name = identity[len("resolve:ssm:") :]
+        if name not in self._names:
+            raise ApiError(
+                "InvalidParameterValue",
+                f"Unable to resolve the systems manager parameter {name}: ParameterNotFound",
+            )
+        return self._names[name]
+
+    def get(self, identity: str) -> Image:
+        resolved = self.resolve(identity)
+        if not resolved.startswith("ami-"):
+            raise ApiError("InvalidAMIID.Malformed", f'Invalid id: "{identity}" (expecting "ami-...")')
+        if resolved not in self._images:
+            raise ApiError("InvalidAMIID.NotFound", f"The image id '[{resolved}]' does not exist")
+        return self._images[resolved]
+
+    def describe(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
+        wanted = parameters.get("ImageIds") or []
+        images = [self.get(identity) for identity in wanted] if wanted else list(self._images.values())
+        owners = parameters.get("Owners") or []
+        if owners:
+            images = [image for image in images if {image.owner, image.alias} & set(owners)]
+        found = filters.chosen(
+            [image.described() for image in images],
+            parameters.get("Filters"),
+            {
+                "name": "Name",
+                "image-id": "ImageId",
+                "architecture": "Architecture",
+                "owner-id": "OwnerId",
+                "owner-alias": "ImageOwnerAlias",
+                "state": "State",
+                "is-public": "Public",
+                "root-device-type": "RootDeviceType",
+                "root-device-name": "RootDeviceName",
+                "virtualization-type": "VirtualizationType",
+                "image-type": "ImageType",
+                "ena-support": "EnaSupport",
+                "creation-date": "CreationDate",
+                "hypervisor": "Hypervisor",
+            },
+        )
+        return filters.page("Images", found, parameters)
