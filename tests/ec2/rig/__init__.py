@@ -1,4 +1,4 @@
-'''An EC2 account on loopback: the API (moto with its gaps mended) and a real machine with a real sshd per instance.
+"""An EC2 account on loopback: the API (moto with its gaps mended) and a real machine with a real sshd per instance.
 
 Needs root on Linux: machines are made of namespaces. Everything listens on 127.0.0.0/8.
 
@@ -22,6 +22,7 @@ rig.calls                   the log: iterate, rig.calls["CreateFleet"], .actions
                             a Call has action, parameters, reply, error (code), message, took_effect, began, ended
 rig.wait_call(action, timeout=20, count=1)     -> Call, once answered
 rig.wait_state(state, count=None, timeout=20)  -> [Instance] once so many (None: all) are in the state
+rig.wait_ssh(id, timeout=20)                   -> Instance once its sshd listens
 rig.wait(condition, timeout=20)                -> its result; asked anew after each change of an instance
 rig.instances(), rig.instance(id)   an Instance has id, state, type, zone, market ("spot"/"on-demand"), public_ip,
                             private_ip, tags, launched, user_data (bytes), console, key_name, fleet, client_token,
@@ -39,6 +40,8 @@ rig.price(type, zone, dollars); rig.advisor(type, bucket, savings); rig.web.brok
 rig.on_call(action, callback, when="before")   callback(call) inside the call: "before" its effect or "after" it and
                             before the reply is sent; gives a function that takes the hook away
 
+rig.problems                what went wrong in the rig itself; `with` raises them at the end
+
 rig.faults                  clear() ends all of them; `times`: so many occasions (None: always), `skip`: not the first n
     .error(action, code, message="", times=None, skip=0)   "*" for every action
     .throttle(action, calls)  .expired(code="RequestExpired")  .unauthorized(action)
@@ -53,7 +56,7 @@ In a machine: the login user is `ec2-user` (`ubuntu` on Ubuntu images); /home /r
 its own, the rest is the host's, target/venvs and its interpreters included. `shutdown`, `poweroff`, `halt` and `sudo` are
 stand-ins; AWS_EC2_METADATA_SERVICE_ENDPOINT says where its metadata service is. User data: `#cloud-config` with bootcmd,
 write_files, ssh_keys (ed25519), ssh_authorized_keys, runcmd; or a `#!` script. Unknown keys are named in the console.
-'''
+"""
 
 from .errors import ApiError
 from .rig import Rig

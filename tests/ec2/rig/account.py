@@ -9,7 +9,7 @@ from __future__ import annotations
 import pathlib
 import secrets
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import moto.ec2.models.amis
 from moto.ec2.models import ec2_backends
@@ -60,6 +60,9 @@ class Account:
             "DeleteSecurityGroup": self._check_group_unused,
             "DeleteKeyPair": self._name_key_pair,
         }
+        self._finish: Dict[str, Callable[[Parameters, Any], Any]] = {
+            "DescribeLaunchTemplateVersions": self._resolve_aliases,
+        }
 
     def perform(self, action: str, parameters: Parameters, moto: Callable[[str], Any]) -> Any:
         """The reply; `moto` performs what the rig has nothing of its own for. A repeated client token changes
@@ -77,6 +80,8 @@ class Account:
             if action in self._prepare:
                 self._prepare[action](parameters)
             reply = self._own[action](parameters) if action in self._own else moto(action)
+            if action in self._finish:
+                reply = self._finish[action](parameters, reply)
             if token:
                 self._answered[action, token] = (parameters, reply)
         if action.startswith(("AuthorizeSecurityGroup", "RevokeSecurityGroup")):
@@ -98,11 +103,22 @@ class Account:
             if identity == pair.id:
                 parameters["KeyName"] = name
 
+    def _resolve_aliases(self, parameters: Parameters, reply: Any) -> Any:
+        if str(parameters.get("ResolveAlias")).lower() != "true":
+            return reply
+        versions = []
+        for version in reply["LaunchTemplateVersions"]:
+            data = dict(version["LaunchTemplateData"])
+            if data.get("ImageId"):
+                data["ImageId"] = self.images.resolve(data["ImageId"])
+            versions.append({**version, "LaunchTemplateData": data})
+        return {**reply, "LaunchTemplateVersions": versions}
+
     def lose_default_vpc(self) -> None:
         with self.lock:
             self.backend.subnets.clear()
             for vpc in self.backend.vpcs.values():
-                vpc.is_default = "false"
+                vpc.is_default = False
 
     def listing(self) -> Dict[str, List[str]]:
         """What a run could leave behind, as ids or names."""

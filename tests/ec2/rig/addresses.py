@@ -65,6 +65,9 @@ class Silence:
         filler = socket.create_connection((address, port))
         self._sockets[address] = (filler, listener)
 
+    def holds(self, address: str) -> bool:
+        return address in self._sockets
+
     def end(self, address: str) -> None:
         for held in self._sockets.pop(address, ()):
             # A reset instead of a farewell, so that no TIME_WAIT is left on the port.

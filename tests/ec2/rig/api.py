@@ -9,8 +9,9 @@ import json
 import socket
 import threading
 import time
+import traceback
 import uuid
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from moto.core.exceptions import ServiceException
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -24,6 +25,8 @@ from .faults import Faults
 
 Hook = Callable[[Call], Any]
 READ_ONLY = ("Describe", "Get", "List", "Search")
+LARGE = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeSpotPriceHistory")
+WRITTEN: Dict[Tuple[str, str, str], Tuple[int, bytes]] = {}
 SPOT_QUOTA, ON_DEMAND_QUOTA = "L-34B43A08", "L-1216C47A"
 
 
@@ -37,15 +40,18 @@ class Handler(WSGIRequestHandler):
 
 
 class Api:
-    def __init__(self, account: Account, calls: Calls, faults: Faults) -> None:
+    def __init__(self, account: Account, calls: Calls, faults: Faults, problems: List[str]) -> None:
         self._account = account
+        self._problems = problems
         self._calls = calls
         self._faults = faults
         self._hooks: List[Tuple[str, str, Hook]] = []
         self._server = make_server("127.0.0.1", 0, self._serve, threaded=True, request_handler=Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="rig-api", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="rig-api", daemon=True
+        )
         self._thread.start()
 
     def on_call(self, action: str, when: str, hook: Hook) -> Callable[[], None]:
@@ -82,7 +88,16 @@ class Api:
             if service == "servicequotas":
                 body = json.dumps({"__type": error.code, "message": error.message})
                 return Response(body, error.status, content_type="application/x-amz-json-1.1")
-            return Response(error.xml(identity), error.status, content_type="text/xml;charset=UTF-8")
+            body = error.query_xml(identity) if service == "sts" else error.xml(identity)
+            return Response(body, error.status, content_type="text/xml;charset=UTF-8")
+        except Dropped:
+            raise
+        except Exception:
+            # Not one of the errors that clients try again after: the test is over.
+            self._problems.append(traceback.format_exc())
+            return Response(
+                ApiError("RigFailure", traceback.format_exc()).xml(identity), 400, content_type="text/xml"
+            )
 
     def _ec2(self, ec2: Ec2Response) -> Tuple[int, bytes]:
         parameters = ec2.parameters()
@@ -90,9 +105,19 @@ class Api:
         def effect() -> Tuple[Any, Any]:
             with self._account.lock:
                 reply = self._account.perform(ec2.action, parameters, lambda action: ec2.by_moto(parameters))
-                return reply, ec2.written(reply)
+                return reply, self._written(ec2, parameters, reply)
 
         return self._called(ec2.action, parameters, effect)
+
+    def _written(self, ec2: Ec2Response, parameters: Any, reply: Any) -> Tuple[int, bytes]:
+        """The market's descriptions are large and slow to write, and the same for every rig."""
+        if ec2.action not in LARGE:
+            return ec2.written(reply)
+        asked = {name: value for name, value in parameters.items() if name not in ("StartTime", "EndTime")}
+        key = (ec2.action, repr(asked), self._account.market.edition())
+        if key not in WRITTEN:
+            WRITTEN[key] = ec2.written(reply)
+        return WRITTEN[key]
 
     def _called(self, action: str, parameters: Any, effect: Callable[[], Tuple[Any, Any]]) -> Any:
         """One call with its entry in the log. `effect` gives the reply for the log and the reply for the client."""
@@ -147,9 +172,13 @@ class Api:
         action = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         parameters = json.loads(request.get_data() or b"{}")
         entries = [
-            self._quota(SPOT_QUOTA, "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", "spot"),
             self._quota(
-                ON_DEMAND_QUOTA, "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", "on-demand"
+                SPOT_QUOTA, "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", "spot"
+            ),
+            self._quota(
+                ON_DEMAND_QUOTA,
+                "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
+                "on-demand",
             ),
         ]
         if action == "ListServiceQuotas":
@@ -157,7 +186,9 @@ class Api:
         elif action == "GetServiceQuota":
             found = [one for one in entries if one["QuotaCode"] == parameters.get("QuotaCode")]
             if not found:
-                raise ApiError("NoSuchResourceException", "The request failed because the quota does not exist")
+                raise ApiError(
+                    "NoSuchResourceException", "The request failed because the quota does not exist"
+                )
             reply = {"Quota": found[0]}
         else:
             raise ApiError("UnknownOperationException", f"{action} is not supported here")

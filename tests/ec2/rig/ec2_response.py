@@ -29,7 +29,9 @@ class Ec2Response(EC2Response):
         try:
             self.setup_class(request, request.url, request.headers)
         except OperationNotFoundError:
-            raise ApiError("InvalidAction", f"The action {self.action} is not valid for this web service.") from None
+            raise ApiError(
+                "InvalidAction", f"The action {self.action} is not valid for this web service."
+            ) from None
 
     def get_current_account(self) -> str:
         return self._account
@@ -48,7 +50,9 @@ class Ec2Response(EC2Response):
         except (ServiceException, ClientError) as error:
             raise from_moto(error) from None
         except HTTPException as error:
-            raise ApiError(getattr(error, "error_type", error.name), str(error.description), error.code or 400) from None
+            raise ApiError(
+                getattr(error, "error_type", error.name), str(error.description), error.code or 400
+            ) from None
         except NotImplementedError as error:
             raise ApiError("UnsupportedOperation", f"{error}") from None
         return answer.result if isinstance(answer, ActionResult) else answer

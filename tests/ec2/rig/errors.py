@@ -29,6 +29,14 @@ class ApiError(Exception):
             f"</Error></Errors><RequestID>{request_id}</RequestID></Response>"
         )
 
+    def query_xml(self, request_id: str) -> str:
+        """In the shape of STS."""
+        return (
+            '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>'
+            f"<Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message>"
+            f"</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+        )
+
 
 def not_found(kind: str, what: str, identity: str) -> ApiError:
     return ApiError(f"{kind}.NotFound", f"The {what} '{identity}' does not exist")

@@ -54,7 +54,9 @@ class Faults:
 
     # Of calls: `action` is a name, or "*" for every call.
 
-    def error(self, action: str, code: str, message: str = "", times: Optional[int] = None, skip: int = 0) -> None:
+    def error(
+        self, action: str, code: str, message: str = "", times: Optional[int] = None, skip: int = 0
+    ) -> None:
         """The call has no effect and gives this error."""
         error = ApiError(code, message or MESSAGES.get(code, code))
         self._of_calls.append((action, "error", Fault(error, times, skip)))

@@ -51,7 +51,9 @@ def _values(item: Any, path: List[str]) -> Iterable[str]:
         yield from _values(item.get(path[0]), path[1:])
 
 
-def page(key: str, items: List[Any], parameters: Dict[str, Any], most: Optional[int] = None) -> Dict[str, Any]:
+def page(
+    key: str, items: List[Any], parameters: Dict[str, Any], most: Optional[int] = None
+) -> Dict[str, Any]:
     """One page of them, and the token of the next when there is one."""
     size = int(parameters.get("MaxResults") or 0) or most or len(items) or 1
     size = min(size, most or size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import secrets
+import uuid
 from typing import Any, Dict, List, Optional, Tuple
 
 from . import filters
@@ -75,7 +75,7 @@ class Fleets:
         market = target.get("DefaultTargetCapacityType") or "on-demand"
         pools = self._pools(parameters)
         fleet = Fleet(
-            id=f"fleet-{secrets.token_hex(4)}-{secrets.token_hex(2)}-{secrets.token_hex(2)}-{secrets.token_hex(6)}",
+            id=f"fleet-{uuid.uuid4()}",
             parameters=parameters,
             tags={},
             created=datetime.datetime.now(datetime.timezone.utc),
@@ -108,7 +108,9 @@ class Fleets:
                 data = {**version.data, **override}
                 type = data.get("InstanceType")
                 if not type:
-                    raise ApiError("InvalidFleetConfiguration", "No instance type in the template or its overrides")
+                    raise ApiError(
+                        "InvalidFleetConfiguration", "No instance type in the template or its overrides"
+                    )
                 weight = float(override.get("WeightedCapacity") or 1)
                 pools.append(Pool(data, version, named, override, type, weight))
         if not pools:
@@ -140,6 +142,7 @@ class Fleets:
                 self._instance_tags(fleet, pool),
                 fleet.parameters.get("ClientToken") or "",
                 fleet.id,
+                tags_for("volume", pool.data.get("TagSpecifications")),
             )
             pool.launched.append(instance)
             fleet.instances.append(instance)
@@ -175,7 +178,11 @@ class Fleets:
     def _rank(self, pool: Pool, strategy: str, market: str) -> Tuple[float, ...]:
         assert pool.place is not None
         spot = market == "spot"
-        price = self._market.spot_price(pool.type, pool.place.zone) if spot else self._market.on_demand_price(pool.type)
+        price = (
+            self._market.spot_price(pool.type, pool.place.zone)
+            if spot
+            else self._market.on_demand_price(pool.type)
+        )
         by_price = price / pool.weight
         if strategy in BY_PRICE:
             return (by_price,)
@@ -198,7 +205,11 @@ class Fleets:
     def _launched(pool: Pool, market: str) -> Dict[str, Any]:
         assert pool.place is not None
         described = pool.described()
-        described["Overrides"] = {"AvailabilityZone": pool.place.zone, "InstanceType": pool.type, **pool.override}
+        described["Overrides"] = {
+            "AvailabilityZone": pool.place.zone,
+            "InstanceType": pool.type,
+            **pool.override,
+        }
         return {
             "LaunchTemplateAndOverrides": described,
             "Lifecycle": market,
@@ -252,7 +263,10 @@ class Fleets:
             if fleet is None:
                 code, message = "fleetIdDoesNotExist", f"The fleet ID '{identity}' does not exist"
             elif str(parameters.get("TerminateInstances")).lower() != "true":
-                code, message = "fleetNotInDeletableState", "An instant fleet is deleted with its instances only"
+                code, message = (
+                    "fleetNotInDeletableState",
+                    "An instant fleet is deleted with its instances only",
+                )
             if code is not None:
                 failed.append({"FleetId": identity, "Error": {"Code": code, "Message": message}})
                 continue

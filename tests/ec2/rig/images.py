@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 from typing import Any, Dict, List
 
@@ -20,7 +21,7 @@ class Image:
     alias: str
     architecture: str
     root_device: str
-    created: str
+    created: datetime.datetime
     gigabytes: int = 8
 
     @property
@@ -57,7 +58,7 @@ def _amazon(date: str, kernel: str, minimal: bool = False) -> List[Image]:
     images = []
     for architecture in ("x86_64", "arm64"):
         name = f"al2023-ami-{'minimal-' if minimal else ''}2023.9.{date}.0-kernel-{kernel}-{architecture}"
-        created = f"{date[:4]}-{date[4:6]}-{date[6:]}T01:02:03.000Z"
+        created = datetime.datetime.strptime(f"{date} 01:02:03", "%Y%m%d %H:%M:%S")
         images.append(Image(_identity(name), name, AMAZON, "amazon", architecture, "/dev/xvda", created))
     return images
 
@@ -66,7 +67,7 @@ def _ubuntu(version: str, date: str) -> List[Image]:
     images = []
     for architecture, word in (("x86_64", "amd64"), ("arm64", "arm64")):
         name = f"ubuntu/images/hvm-ssd-gp3/ubuntu-{version}-{word}-server-{date}"
-        created = f"{date[:4]}-{date[4:6]}-{date[6:]}T04:05:06.000Z"
+        created = datetime.datetime.strptime(f"{date} 04:05:06", "%Y%m%d %H:%M:%S")
         images.append(Image(_identity(name), name, CANONICAL, "amazon", architecture, "/dev/sda1", created))
     return images
 
@@ -94,7 +95,9 @@ class Images:
     def __init__(self) -> None:
         self._images = {image.id: image for image in PUBLIC}
         self._names = {
-            f"/aws/service/ami-amazon-linux-latest/{parameter}-{architecture}": _identity(f"{name}-{architecture}")
+            f"/aws/service/ami-amazon-linux-latest/{parameter}-{architecture}": _identity(
+                f"{name}-{architecture}"
+            )
             for parameter, name in _NEWEST.items()
             for architecture in ("x86_64", "arm64")
         }

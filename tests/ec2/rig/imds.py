@@ -46,14 +46,23 @@ class Metadata:
         try:
             head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode("latin-1").split("\r\n")
             method, path, _ = head[0].split(" ", 2)
-            headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+            headers = {
+                name.strip().lower(): value.strip()
+                for name, _, value in (line.partition(":") for line in head[1:])
+            }
             status, body = self._answer(instance, method, path, headers)
             writer.write(
                 f"HTTP/1.1 {status} {REASONS[status]}\r\nContent-Type: text/plain\r\nServer: EC2ws\r\n"
                 f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
             )
             await writer.drain()
-        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.TimeoutError, asyncio.LimitOverrunError):
+        except (
+            OSError,
+            ValueError,
+            asyncio.IncompleteReadError,
+            asyncio.TimeoutError,
+            asyncio.LimitOverrunError,
+        ):
             pass
         finally:
             writer.close()
@@ -89,7 +98,11 @@ class Metadata:
             ),
         }
         if path == "/latest/meta-data":
-            return "\n".join(sorted({name.split("/")[0] for name, value in entries.items() if value is not None}))
+            return "\n".join(
+                sorted({name.split("/")[0] for name, value in entries.items() if value is not None})
+            )
         if path == "/latest/user-data":
             return instance.user_data.decode("utf-8", "replace") or None
-        return entries.get(path[len("/latest/meta-data/") :]) if path.startswith("/latest/meta-data/") else None
+        return (
+            entries.get(path[len("/latest/meta-data/") :]) if path.startswith("/latest/meta-data/") else None
+        )

@@ -64,6 +64,8 @@ serve_ssh() {
 }
 set +e
 . /run/rig/boot
+# In this order, so that a permission that comes meanwhile is seen here or leads to a request on the pipe.
+touch /run/rig/booted
 [ ! -f /run/rig/admitted ] || serve_ssh
 /bin/sh -c '. /run/rig/final' &
 

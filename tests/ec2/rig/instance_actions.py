@@ -55,7 +55,15 @@ class InstanceActions:
                     raise
                 break
             launched.append(
-                self._launcher.launch(data, type, market, place, tags, parameters.get("ClientToken") or "")
+                self._launcher.launch(
+                    data,
+                    type,
+                    market,
+                    place,
+                    tags,
+                    parameters.get("ClientToken") or "",
+                    volume_tags=tags_for("volume", parameters.get("TagSpecifications")),
+                )
             )
         return self._reservation(launched)
 

@@ -22,7 +22,10 @@ from .loop import Loop
 from .machine import Machine, Specification
 
 USER_INITIATED = ("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
-SELF_INITIATED = ("Client.InstanceInitiatedShutdown", "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
+SELF_INITIATED = (
+    "Client.InstanceInitiatedShutdown",
+    "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+)
 RECLAIMED = ("Server.SpotInstanceTermination", "Server.SpotInstanceTermination: Spot instance termination")
 INTERNAL_ERROR = ("Server.InternalError", "Server.InternalError: Internal error on launch")
 CRASHED = ("Server.InternalError", "Server.InternalError: The underlying host failed")
@@ -41,7 +44,13 @@ class Instances:
     machine_path: Sequence[str] = ()
 
     def __init__(
-        self, backend: Any, lock: threading.RLock, loop: Loop, faults: Faults, addresses: Addresses, place: pathlib.Path
+        self,
+        backend: Any,
+        lock: threading.RLock,
+        loop: Loop,
+        faults: Faults,
+        addresses: Addresses,
+        place: pathlib.Path,
     ) -> None:
         self._backend = backend
         self._loop = loop
@@ -74,8 +83,16 @@ class Instances:
 
     # Launch and boot.
 
-    def launch(self, *, tags: Dict[str, str], devices: List[Dict[str, Any]], public: bool, **values: Any) -> Instance:
-        identity = f"i-{secrets.token_hex(8)}0"
+    def launch(
+        self,
+        *,
+        tags: Dict[str, str],
+        volume_tags: Dict[str, str],
+        devices: List[Dict[str, Any]],
+        public: bool,
+        **values: Any,
+    ) -> Instance:
+        identity = f"i-{secrets.token_hex(9)[:17]}"
         address, private_ip = self._addresses.pair()
         self._backend.tags[identity].update(tags)
         instance = Instance(
@@ -86,7 +103,7 @@ class Instances:
             private_ip=private_ip,
             **values,
         )
-        self._attach(instance, devices)
+        self._attach(instance, devices, volume_tags)
         instance.blocked = bool(self._faults.of_machine("ssh_blocked"))
         instance.visible_from = time.monotonic() + (self._faults.of_machine("late") or 0.0)
         self._by_id[identity] = instance
@@ -98,13 +115,15 @@ class Instances:
         elif self._faults.of_machine("fails_to_boot"):
             self._loop.later(self.boot_seconds, lambda: self.end(instance, INTERNAL_ERROR))
         else:
-            machine_faults = {kind: self._faults.of_machine(kind) for kind in ("impostor", "no_python", "disk_full")}
+            machine_faults = {
+                kind: self._faults.of_machine(kind) for kind in ("impostor", "no_python", "disk_full")
+            }
             vanishes = self._faults.of_machine("vanishes")
             self._loop.later(self.boot_seconds, lambda: self._boot(instance, machine_faults, bool(vanishes)))
         self.changed.notify_all()
         return instance
 
-    def _attach(self, instance: Instance, devices: List[Dict[str, Any]]) -> None:
+    def _attach(self, instance: Instance, devices: List[Dict[str, Any]], tags: Dict[str, str]) -> None:
         root = {"DeviceName": instance.image.root_device, "Ebs": {"VolumeSize": instance.image.gigabytes}}
         named = {device["DeviceName"]: device for device in [root, *devices] if "Ebs" in device}
         for name, device in named.items():
@@ -114,34 +133,31 @@ class Instances:
                 zone_name=instance.zone,
                 volume_type=settings.get("VolumeType") or "gp3",
             )
+            self._backend.tags[volume.id].update(tags)
             delete = settings.get("DeleteOnTermination")
             instance.volumes.append((name, volume, True if delete is None else bool(delete)))
 
     def _boot(self, instance: Instance, faults: Dict[str, Any], vanishes: bool) -> None:
+        machine = Machine(self._place / instance.id, self._specification(instance, faults))
         with self.changed:
             if instance.state != "pending" or self._closed:
+                machine.remove()
                 return
-            admitted = self.admits(instance) and self.ssh_seconds <= 0
-            if not admitted and not self._is_late(instance):
-                self._silence_begins(instance)
-            else:
+            if self.admits(instance):
                 self._silence_ends(instance)
-            machine = Machine(self._place / instance.id, self._specification(instance, faults))
+                if self.ssh_seconds <= 0:
+                    machine.admit()
+            else:
+                self._silence_begins(instance)
             instance.machine = machine
-            if admitted:
-                machine.admit()
             process = machine.start()
             instance.state = "running"
             self.changed.notify_all()
         self._loop.on_exit(process, lambda: self._stopped_by_itself(instance))
         if self.ssh_seconds > 0:
-            self._loop.later(self.ssh_seconds, self.reconsider)
+            self._loop.later(self.ssh_seconds, lambda: self._open(instance))
         if vanishes:
             self.end(instance, RECLAIMED)
-
-    def _is_late(self, instance: Instance) -> bool:
-        """Whether it is up, but doesn't serve SSH yet: then connections are refused, not swallowed."""
-        return self.admits(instance) and self.ssh_seconds > 0
 
     def _specification(self, instance: Instance, faults: Dict[str, Any]) -> Specification:
         keys = []
@@ -177,14 +193,16 @@ class Instances:
         return False
 
     def reconsider(self) -> None:
-        """Opens what may be reached by now: a security group or a fault has changed, or its time has come."""
+        """Opens what may be reached by now, after a security group has changed."""
+        for instance in self:
+            if self._silence.holds(instance.address):
+                self._open(instance)
+
+    def _open(self, instance: Instance) -> None:
         with self.changed:
-            for instance in self:
-                machine = instance.machine
-                if instance.state == "running" and machine is not None and self.admits(instance):
-                    if not (machine.directory / "admitted").exists():
-                        self._silence_ends(instance)
-                        machine.admit()
+            if instance.state == "running" and instance.machine is not None and self.admits(instance):
+                self._silence_ends(instance)
+                instance.machine.admit()
 
     def _silence_begins(self, instance: Instance) -> None:
         self._silence.begin(instance.address)
@@ -215,9 +233,10 @@ class Instances:
 
     def _stopped_by_itself(self, instance: Instance) -> None:
         machine = instance.machine
-        if machine is None or not instance.alive:
+        if machine is None or not instance.alive or self._closed:
             return
         if not machine.ended_by_itself():
+            self._loop.problems.append(f"the machine of {instance.id} failed:\n{machine.console()}")
             self.end(instance, CRASHED)
         elif instance.shutdown_behavior == "terminate" or instance.market == "spot":
             self.end(instance, SELF_INITIATED)
@@ -246,8 +265,8 @@ class Instances:
         self._loop.later(notice, lambda: self.end(instance, RECLAIMED))
 
     def crash(self, instance: Instance, reason: Any) -> None:
-        self._kill(instance)
         self.end(instance, reason)
+        self._kill(instance)
 
     def close(self) -> None:
         with self.changed:

@@ -29,7 +29,9 @@ class Place:
 
 
 class Launcher:
-    def __init__(self, backend: Any, market: Market, images: Images, instances: Instances, faults: Faults) -> None:
+    def __init__(
+        self, backend: Any, market: Market, images: Images, instances: Instances, faults: Faults
+    ) -> None:
         self._backend = backend
         self._market = market
         self._images = images
@@ -48,7 +50,9 @@ class Launcher:
         """The subnet asked for, or the default one of the zone asked for, or of the first zone that has the type."""
         subnets = {subnet.id: subnet for subnet in self._backend.describe_subnets()}
         interfaces = data.get("NetworkInterfaces") or []
-        wanted = data.get("SubnetId") or next((one["SubnetId"] for one in interfaces if one.get("SubnetId")), None)
+        wanted = data.get("SubnetId") or next(
+            (one["SubnetId"] for one in interfaces if one.get("SubnetId")), None
+        )
         zone = data.get("AvailabilityZone") or (data.get("Placement") or {}).get("AvailabilityZone")
         if wanted is not None:
             if wanted not in subnets:
@@ -131,12 +135,14 @@ class Launcher:
         tags: Dict[str, str],
         client_token: str = "",
         fleet: Optional[str] = None,
+        volume_tags: Optional[Dict[str, str]] = None,
     ) -> Instance:
         """Launches one that `check` has let pass."""
         self._faults.take(type, place.zone)
         image = self._images.get(data["ImageId"])
         return self._instances.launch(
             tags=tags,
+            volume_tags=volume_tags or {},
             devices=data.get("BlockDeviceMappings") or [],
             public=place.public,
             type=type,

@@ -9,12 +9,14 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from typing import Any, Awaitable, Callable
+import traceback
+from typing import Any, Awaitable, Callable, List
 
 
 class Loop:
     def __init__(self) -> None:
         self.asyncio = asyncio.new_event_loop()
+        self.problems: List[str] = []
         self._workers = concurrent.futures.ThreadPoolExecutor(8, "rig-work")
         self._thread = threading.Thread(target=self.asyncio.run_forever, name="rig-loop", daemon=True)
         self._thread.start()
@@ -39,10 +41,8 @@ class Loop:
     def _guarded(self, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as error:
-            self.asyncio.call_soon_threadsafe(
-                self.asyncio.call_exception_handler, {"message": "in the rig", "exception": error}
-            )
+        except Exception:
+            self.problems.append(traceback.format_exc())
 
     def on_exit(self, pid: int, action: Callable[[], None]) -> None:
         """Calls it in a worker thread when that child process has ended."""

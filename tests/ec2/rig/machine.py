@@ -12,13 +12,14 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from . import shown
-from .user_data import File, UserData
+from .user_data import File, HostKey, UserData
 
 HERE = pathlib.Path(__file__).parent
 UNSHARE = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
@@ -44,10 +45,13 @@ class Specification:
     own_host_key: bool = True
 
 
-def new_host_key() -> bytes:
-    return Ed25519PrivateKey.generate().private_bytes(
+def new_host_key() -> HostKey:
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return HostKey(private.decode(), public.decode())
 
 
 class Machine:
@@ -79,11 +83,14 @@ class Machine:
             os.write(self._power, b"ssh\n")
 
     def freeze(self) -> None:
-        stopped: set = set()
-        while new := [pid for pid in self.processes() if pid not in stopped]:
-            for pid in new:
+        """Returns when every process in it stands still, those included that were just being made."""
+        end = time.monotonic() + 5
+        while moving := [pid for pid in self.processes() if not _stands_still(pid)]:
+            if time.monotonic() > end:
+                raise TimeoutError(f"processes {moving} of {self.specification.name} don't stop")
+            for pid in moving:
                 _signal(pid, signal.SIGSTOP)
-            stopped.update(new)
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         for pid in self.processes():
@@ -157,7 +164,9 @@ class Machine:
         (directory / "power").chmod(0o666)
         self._write("overlaid", "".join(f"{name}\n" for name in OVERLAID if os.path.isdir(name)))
         self._write("shown", "".join(f"{path}\n" for path in shown.paths()))
-        self._write("hidden", "" if chosen.python else "".join(f"{path}\n" for path in shown.pythons(OVERLAID)))
+        self._write(
+            "hidden", "" if chosen.python else "".join(f"{path}\n" for path in shown.pythons(OVERLAID))
+        )
         self._lay_out_system()
         path = ":".join([*(chosen.path if chosen.python else ()), PATH])
         self._write(
@@ -168,8 +177,10 @@ class Machine:
             mode=0o644,
         )
         key = chosen.user_data.host_key
-        own = key.private.encode() if key is not None and chosen.own_host_key else new_host_key()
-        self._write("host_key", own.decode())
+        if key is None or not chosen.own_host_key:
+            key = new_host_key()
+        self._write("host_key", key.private)
+        self._write("host_key.pub", key.public)
         listen = "".join(f"ListenAddress {address}\n" for address in chosen.addresses)
         self._write(
             "sshd_config",
@@ -212,7 +223,9 @@ class Machine:
             lines.append("/bin/sh /run/rig/bootcmd || echo 'cloud-init: Running module bootcmd failed'")
         for number, file in enumerate(data.files):
             lines += self._write_file(number, file)
-        keys = "".join(f"{key.strip()}\n" for key in [*self.specification.authorized_keys, *data.authorized_keys])
+        keys = "".join(
+            f"{key.strip()}\n" for key in [*self.specification.authorized_keys, *data.authorized_keys]
+        )
         self._write("authorized_keys", keys)
         ssh = f"/home/{user}/.ssh"
         lines += [
@@ -250,6 +263,13 @@ class Machine:
 def _is_system(line: str) -> bool:
     number = int(line.split(":")[2])
     return number < 1000 or number == 65534
+
+
+def _stands_still(pid: int) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "TZX"
+    except OSError:
+        return True
 
 
 def _signal(pid: int, number: int) -> None:

@@ -31,7 +31,9 @@ class Market:
 
     def type(self, name: str) -> Dict[str, Any]:
         if name not in self._types:
-            raise ApiError("InvalidInstanceType", f"The following supplied instance types do not exist: [{name}]")
+            raise ApiError(
+                "InvalidInstanceType", f"The following supplied instance types do not exist: [{name}]"
+            )
         return self._types[name]
 
     def names(self) -> List[str]:
@@ -63,6 +65,15 @@ class Market:
             return self._prices[name, zone]
         share = 0.25 + (zlib.crc32(f"{name} {zone}".encode()) % 1000) / 1000 * 0.3
         return round(self.on_demand_price(name) * share, 6)
+
+    @staticmethod
+    def priced_since() -> datetime.datetime:
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return now.replace(minute=0, second=0, microsecond=0) - datetime.timedelta(hours=1)
+
+    def edition(self) -> str:
+        """Changes when descriptions of the market do."""
+        return f"{self.priced_since()} {sorted(self._prices.items())}"
 
     def describe_types(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
         wanted = parameters.get("InstanceTypes") or []
@@ -96,12 +107,12 @@ class Market:
         return filters.page("InstanceTypeOfferings", found, parameters, most=1000)
 
     def describe_spot_prices(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
-        """The price of each type and zone as it is now, since one hour."""
+        """The price of each type and zone, which has been the same for an hour at least."""
         if parameters.get("InstanceTypes"):
             names = [name for name in parameters["InstanceTypes"] if self.type(name)]
         else:
             names = sorted(self._zones)
-        since = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0) - datetime.timedelta(hours=1)
+        since = self.priced_since()
         zone: Optional[str] = parameters.get("AvailabilityZone")
         products = parameters.get("ProductDescriptions") or [PRODUCT]
         found = [

@@ -33,7 +33,9 @@ class PublicWeb:
         url = f"http://127.0.0.1:{self._server.server_port}"
         self.advisor_url = f"{url}/spot-advisor-data.json"
         self.checkip_url = f"{url}/checkip"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="rig-web", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="rig-web", daemon=True
+        )
         self._thread.start()
 
     def advise(self, type: str, bucket: int, savings: int) -> None:
@@ -74,7 +76,12 @@ class PublicWeb:
         return {
             "global_rate": "<10%",
             "ranges": [
-                {"index": index, "label": label, "dots": index, "max": 5 * index + 5 + (index > 0) if index < 4 else 100}
+                {
+                    "index": index,
+                    "label": label,
+                    "dots": index,
+                    "max": 5 * index + 5 + (index > 0) if index < 4 else 100,
+                }
                 for index, label in enumerate(LABELS)
             ],
             "instance_types": types,

@@ -7,6 +7,7 @@ import datetime
 import pathlib
 import shutil
 import tempfile
+import time
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .account import Account
@@ -52,7 +53,7 @@ class Rig:
         life.machine_path = [str(path) for path in machine_path]
         self._metadata = Metadata(life, self._loop)
         life.on_launch = self._metadata.serve
-        self._api = Api(self.account, self.calls, self.faults)
+        self._api = Api(self.account, self.calls, self.faults, self.problems)
         self.web = PublicWeb(self.account)
         self._closed = False
         atexit.register(self.close)
@@ -60,8 +61,15 @@ class Rig:
     def __enter__(self) -> Rig:
         return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, kind: Any, *exception: Any) -> None:
         self.close()
+        if kind is None and self.problems:
+            raise AssertionError("\n".join(["the rig itself failed:", *self.problems]))
+
+    @property
+    def problems(self) -> List[str]:
+        """What went wrong in the rig and was not asked for."""
+        return self._loop.problems
 
     def close(self) -> None:
         if self._closed:
@@ -85,6 +93,8 @@ class Rig:
             "AWS_REGION": self.account.region,
             "AWS_DEFAULT_REGION": self.account.region,
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
             "CLOUDIST_SPOT_ADVISOR_URL": self.web.advisor_url,
             "CLOUDIST_CHECKIP_URL": self.web.checkip_url,
         }
@@ -121,7 +131,9 @@ class Rig:
             raise AssertionError(f"no {what} within {timeout:g} s; instances: {states}")
         return result
 
-    def wait_state(self, state: str, count: Optional[int] = None, timeout: float = PATIENCE) -> List[Instance]:
+    def wait_state(
+        self, state: str, count: Optional[int] = None, timeout: float = PATIENCE
+    ) -> List[Instance]:
         """Until so many instances (all when None, at least one) are in that state."""
 
         def reached() -> List[Instance]:
@@ -131,6 +143,17 @@ class Rig:
             return found if enough else []
 
         return self.wait(reached, timeout, f"{count or 'all'} {state}")
+
+    def wait_ssh(self, identity: str, timeout: float = PATIENCE) -> Instance:
+        """Until its SSH server listens on both addresses."""
+        instance = self.instance(identity)
+        self.wait(lambda: instance.state != "pending", timeout, f"machine of {identity}")
+        end = time.monotonic() + timeout
+        while (log := self._machine(identity).ssh_log()).count("Server listening") < 2:
+            if time.monotonic() > end:
+                raise AssertionError(f"no SSH within {timeout:g} s\n{instance.console}\n{log}")
+            time.sleep(0.01)  # sshd tells nobody but its log
+        return instance
 
     # What happens to machines.
 
@@ -180,7 +203,9 @@ class Rig:
     def lose_default_vpc(self) -> None:
         self.account.lose_default_vpc()
 
-    def on_call(self, action: str, callback: Callable[[Call], Any], when: str = "before") -> Callable[[], None]:
+    def on_call(
+        self, action: str, callback: Callable[[Call], Any], when: str = "before"
+    ) -> Callable[[], None]:
         """Calls back in the middle of each such call ("*": of any): `before` it has an effect, or `after` it had it
         and before it is answered. The result takes the hook away again."""
         if when not in ("before", "after"):
