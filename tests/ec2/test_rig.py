@@ -1,4 +1,4 @@
-"""The rig's machines: boot, user data, SSH, metadata, the ways in which they end, and that nothing is left."""
+"""The rig's machines: boot, user data, SSH, metadata, the ways in which they end; and that nothing is left."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import pytest
 from client import UBUNTU, Client, encoded, ids_of
 from rig import Rig
 
-TOKEN = "curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $AWS_EC2_METADATA_SERVICE_ENDPOINT/latest/api/token"
-METADATA = "curl -s -o /dev/stdout -w ' %{http_code}' -H \"X-aws-ec2-metadata-token: $TOKEN\" $AWS_EC2_METADATA_SERVICE_ENDPOINT/latest/meta-data"
+LATEST = "$AWS_EC2_METADATA_SERVICE_ENDPOINT/latest"
+TOKEN = f"curl -sf -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' {LATEST}/api/token"
+METADATA = f"curl -s -w ' %{{http_code}}' -H \"X-aws-ec2-metadata-token: $TOKEN\" {LATEST}/meta-data"
 
 
 def metadata(client: Client, identity: str, path: str) -> str:
@@ -47,7 +48,8 @@ def test_a_launched_machine_can_be_logged_into_with_the_pinned_key_and_has_run_i
     (identity,) = client.launch()
     output = client.output(
         identity,
-        "until [ -e /run/mark ]; do sleep 0.02; done; cat /var/order; id -un; pwd; stat -c %U%a /etc/mine/key",
+        "until [ -e /run/mark ]; do sleep 0.02; done; cat /var/order; id -un; pwd; "
+        "stat -c %U%a /etc/mine/key",
     )
     assert output == "first\nsecond one\nthird\nkec2-user\n/home/ec2-user\nec2-user600\n"
     assert client.rig.problems == [] and client.rig.instance(identity).console == ""
@@ -118,6 +120,8 @@ def test_a_shutdown_can_be_timed_timed_anew_and_cancelled(
     client.prepare(user_data=client.cloud_config(bootcmd=["shutdown -P +50"]))
     one, two = client.launch(2)
     assert "Shutdown scheduled" in client.rig.instance(one).console
+    machine = client.rig.instance(two).machine
+    assert machine is not None and machine.armed() == 10
     client.output(two, "shutdown -c")
     client.output(two, "shutdown -P +1; shutdown -c")
     client.output(one, "sudo shutdown -P +1")
@@ -129,10 +133,7 @@ def test_a_shutdown_can_be_timed_timed_anew_and_cancelled(
 def test_metadata_needs_a_token_and_knows_the_instance(client: Client) -> None:
     (identity,) = client.launch()
     instance = client.rig.instance(identity)
-    assert client.output(
-        identity,
-        "curl -s -o /dev/null -w '%{http_code}' $AWS_EC2_METADATA_SERVICE_ENDPOINT/latest/meta-data/instance-id",
-    ) == ("401")
+    assert client.output(identity, f"curl -s -w '%{{http_code}}' {LATEST}/meta-data/instance-id") == "401"
     assert metadata(client, identity, "instance-id") == f"{identity} 200"
     assert metadata(client, identity, "placement/availability-zone") == f"{instance.zone} 200"
     assert metadata(client, identity, "instance-life-cycle") == "spot 200"
@@ -163,6 +164,19 @@ def test_a_crash_ends_every_process_at_once(client: Client) -> None:
     assert session.wait(10) == 255
     described = client.ec2.describe_instances(InstanceIds=[identity])["Reservations"][0]["Instances"][0]
     assert described["State"]["Name"] in ("shutting-down", "terminated")
+
+
+def test_a_lost_machine_falls_silent(client: Client) -> None:
+    (identity,) = client.launch()
+    session = subprocess.Popen(
+        client.ssh_command(identity, "echo up; cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert session.stdin is not None and session.stdout is not None and session.stdout.readline() == b"up\n"
+    client.rig.lose(identity)
+    client.rig.wait_state("terminated")
+    assert session.poll() is None
+    client.rig.close()
+    assert session.wait(10) == 255
 
 
 def test_a_frozen_machine_is_silent_until_it_is_thawed(client: Client) -> None:
@@ -265,7 +279,8 @@ rig = Rig()
 print(*rig.processes(identity), flush=True)
 signal.pause()
 """)
-    process = subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, str(program)], env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
     assert len(pids) > 2

@@ -1,6 +1,7 @@
-"""An EC2 account on loopback: the API (moto with its gaps mended) and a real machine with a real sshd per instance.
+"""An EC2 account on loopback: the API (moto with its gaps mended), and a machine with OpenSSH per instance.
 
-Needs root on Linux: machines are made of namespaces. Everything listens on 127.0.0.0/8.
+Needs root on Linux, as machines are made of namespaces, and that nothing else listens on port 22 of all addresses.
+Everything is on 127.0.0.0/8; the API's region is us-east-1.
 
     with Rig() as rig:
         subprocess.run([...], env={**environment, **rig.environment})
@@ -11,51 +12,57 @@ Rig(boot_seconds=0.0,       how long an instance is `pending` (its port 22 swall
     ssh_seconds=0.0,        how long after that its sshd starts (connections are refused then)
     terminate_seconds=0.0,  how long it is `shutting-down`
     minute_seconds=60.0,    how long a minute of `shutdown -P +N` lasts in machines
-    client_address="127.0.0.1/32",  who the client is to security groups
-    machine_path=())        directories that come first in the PATH of the machines' SSH sessions, e.g. a venv's bin
+    client_address="127.0.0.1/32",  who the client is to security groups, and to the checkip page
+    machine_path=())        directories that come first in the PATH of SSH sessions, e.g. a venv's bin
 
-rig.environment             variables for the client (endpoint, credentials, region, advisor and checkip addresses)
-rig.listing()               {"instances": [...], "security groups": ..., "launch templates", "key pairs", "fleets",
-                            "volumes", "images"}: what a run could leave; terminated instances and deleted fleets
-                            are not in it
-rig.calls                   the log: iterate, rig.calls["CreateFleet"], .actions(), .clear(), len();
-                            a Call has action, parameters, reply, error (code), message, took_effect, began, ended
+rig.environment             variables for the client: endpoint, credentials, region, advisor and checkip pages
+rig.listing()               {"instances": [...], "security groups", "launch templates", "key pairs", "fleets",
+                            "volumes", "images"}: what a run could leave behind; terminated instances and
+                            deleted fleets are not in it
+rig.calls                   the log: iterate, len(), rig.calls["CreateFleet"], .actions(), .clear(); a Call has
+                            action, parameters, reply, error (code), message, took_effect, began, ended
+rig.problems                what went wrong in the rig itself; `with` raises it at the end
+
 rig.wait_call(action, timeout=20, count=1)     -> Call, once answered
-rig.wait_state(state, count=None, timeout=20)  -> [Instance] once so many (None: all) are in the state
-rig.wait_ssh(id, timeout=20)                   -> Instance once its sshd listens
+rig.wait_state(state, count=None, timeout=20)  -> [Instance], once so many (None: all) are in the state
+rig.wait_ssh(id, timeout=20)                   -> Instance, once its sshd listens
 rig.wait(condition, timeout=20)                -> its result; asked anew after each change of an instance
-rig.instances(), rig.instance(id)   an Instance has id, state, type, zone, market ("spot"/"on-demand"), public_ip,
-                            private_ip, tags, launched, user_data (bytes), console, key_name, fleet, client_token,
-                            reason (code, message), image, groups, shutdown_behavior, volumes, machine
-instance.machine            its Machine while there is one: directory, ssh_log(), console(), processes()
+
+rig.instances(), rig.instance(id)   an Instance has id, state, type, zone, market ("spot" or "on-demand"),
+                            public_ip, private_ip, tags, launched, user_data (bytes), console, key_name, fleet,
+                            client_token, reason (code, message), image, groups, shutdown_behavior, volumes
+instance.machine            its Machine while there is one: directory, ssh_log(), console(), processes(),
+                            armed() (the seconds its timed shutdown was last asked for, or None)
 rig.processes(id)           process ids on this host of all that runs in the machine
 
 rig.interrupt(id, notice=120)   shown in the metadata at once; reclaimed after `notice` seconds
 rig.rebalance(id)               shown in the metadata
 rig.reclaim(id)                 interrupted without notice
 rig.crash(id)                   everything in it killed; terminated with Server.InternalError
+rig.lose(id)                    its host is gone: connections just fall silent; terminated likewise
 rig.freeze(id), rig.thaw(id)    everything in it stopped and continued
 
-rig.price(type, zone, dollars); rig.advisor(type, bucket, savings); rig.web.broken = True; rig.lose_default_vpc()
-rig.on_call(action, callback, when="before")   callback(call) inside the call: "before" its effect or "after" it and
-                            before the reply is sent; gives a function that takes the hook away
+rig.price(type, zone, dollars)                 rig.advisor(type, bucket, savings=65)
+rig.web.broken = True                          rig.lose_default_vpc()
+rig.on_call(action, callback, when="before")   callback(call) inside the call: "before" its effect, or "after"
+                            it and before the reply is sent; gives a function that takes the hook away
 
-rig.problems                what went wrong in the rig itself; `with` raises them at the end
-
-rig.faults                  clear() ends all of them; `times`: so many occasions (None: always), `skip`: not the first n
-    .error(action, code, message="", times=None, skip=0)   "*" for every action
+rig.faults                  clear() ends all; `times`: on so many occasions (None: always), `skip`: not the first
+    of calls ("*": every action)
+    .error(action, code, message="", times=None, skip=0)
     .throttle(action, calls)  .expired(code="RequestExpired")  .unauthorized(action)
     .slow(action, seconds, times=None)  .drop_reply(action, times=1)
-    .capacity(type=None, zone=None, available=N)   so many more can be had
-    .spot_quota(vcpus)  .on_demand_quota(vcpus)
-    of machines launched from now on, each with times=None, skip=0:
-    .never_boots() .fails_to_boot() .vanishes() .impostor() .ssh_blocked() .no_python() .disk_full(size="256k")
-    .late(seconds=0.5)      DescribeInstances doesn't know it yet
+    of the market
+    .capacity(type=None, zone=None, available=0)  .spot_quota(vcpus)  .on_demand_quota(vcpus)
+    of machines launched from now on, each with times=None, skip=0
+    .never_boots()  .fails_to_boot()  .vanishes()  .impostor()  .ssh_blocked()  .no_python()
+    .disk_full(size="256k")  .late(seconds=0.5): descriptions don't know it for so long
 
-In a machine: the login user is `ec2-user` (`ubuntu` on Ubuntu images); /home /root /tmp /run /var /etc and /dev/shm are
-its own, the rest is the host's, target/venvs and its interpreters included. `shutdown`, `poweroff`, `halt` and `sudo` are
-stand-ins; AWS_EC2_METADATA_SERVICE_ENDPOINT says where its metadata service is. User data: `#cloud-config` with bootcmd,
-write_files, ssh_keys (ed25519), ssh_authorized_keys, runcmd; or a `#!` script. Unknown keys are named in the console.
+In a machine the login user is `ec2-user` (`ubuntu` on Ubuntu images). /home /root /tmp /run /var /etc and /dev/shm
+are its own, the rest is the host's, target/venvs and the interpreters behind it included. `shutdown`, `poweroff`,
+`halt`, `systemctl` and `sudo` are stand-ins. AWS_EC2_METADATA_SERVICE_ENDPOINT says where its metadata service is.
+User data: `#cloud-config` with bootcmd, write_files, ssh_keys (ed25519), ssh_authorized_keys, runcmd; or a `#!`
+script. What is not understood is named in the console.
 """
 
 from .errors import ApiError

@@ -1,7 +1,7 @@
 """The account: moto's EC2 with its gaps mended. One place where an action is performed, under one lock.
 
-Instances, fleets, images and the market are the rig's own; networks, security groups, launch templates, key pairs,
-tags and volumes are moto's.
+Instances, fleets, images and the market are the rig's own; networks, security groups, launch templates, key
+pairs, tags and volumes are moto's.
 """
 
 from __future__ import annotations

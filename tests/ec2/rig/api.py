@@ -1,4 +1,4 @@
-"""The API's HTTP server: reads requests, lets faults and a test's hooks have their way, has the account perform them.
+"""The API's HTTP server: reads requests, lets faults and hooks have their way, has the account perform them.
 
 EC2, and as much of STS and Service Quotas as a client needs. Holds no state of the account.
 """
@@ -120,7 +120,7 @@ class Api:
         return WRITTEN[key]
 
     def _called(self, action: str, parameters: Any, effect: Callable[[], Tuple[Any, Any]]) -> Any:
-        """One call with its entry in the log. `effect` gives the reply for the log and the reply for the client."""
+        """One call with its entry in the log. `effect` gives the reply for the log and the one for the client."""
         call = self._calls.begin(action, dict(parameters))
         try:
             self._run_hooks(call, "before")

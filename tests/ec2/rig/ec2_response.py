@@ -1,4 +1,4 @@
-"""The bridge to moto's reading and writing of EC2 requests, and to the actions that are performed by moto itself."""
+"""The bridge to moto: its reading and writing of EC2 requests, and the actions that it performs itself."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What shall go wrong, set by a test before or during a run.
 
-Only keeps and counts; the rooms that know how a fault looks ask here whether it is due. `clear()` ends all of them.
+Only keeps and counts; the rooms that know how a fault looks ask here whether it is due. `clear()` ends them all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ MESSAGES = {
     "RequestLimitExceeded": "Request limit exceeded.",
     "InternalError": "An internal error has occurred",
     "Unavailable": "The service is unavailable. Please try again shortly.",
-    "OptInRequired": "You are not subscribed to this service. Please go to http://aws.amazon.com to subscribe.",
 }
 
 
@@ -71,9 +70,10 @@ class Faults:
     def unauthorized(self, action: str) -> None:
         encoded = base64.urlsafe_b64encode(f"explicit or implicit deny of {action} ".encode() * 8).decode()
         message = (
-            "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/rig is not "
-            f"authorized to perform: ec2:{action} on resource: arn:aws:ec2:us-east-1:123456789012:*/* because no "
-            f"identity-based policy allows the ec2:{action} action. Encoded authorization failure message: {encoded}"
+            "You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/rig is "
+            f"not authorized to perform: ec2:{action} on resource: arn:aws:ec2:us-east-1:123456789012:*/* "
+            f"because no identity-based policy allows the ec2:{action} action. "
+            f"Encoded authorization failure message: {encoded}"
         )
         self.error(action, "UnauthorizedOperation", message)
 
@@ -88,7 +88,7 @@ class Faults:
     # Of the market.
 
     def capacity(self, type: Optional[str] = None, zone: Optional[str] = None, available: int = 0) -> None:
-        """Only so many more instances of this type (any when None) can be had in this zone (each zone when None)."""
+        """Only so many more of this type (any when None) can be had in this zone (in all when None)."""
         self._capacity[type, zone] = available
 
     def spot_quota(self, vcpus: int) -> None:

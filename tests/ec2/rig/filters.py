@@ -10,7 +10,7 @@ from .errors import ApiError
 
 
 def chosen(items: Iterable[Dict[str, Any]], wanted: Any, fields: Dict[str, str]) -> List[Dict[str, Any]]:
-    """Those that pass all filters. `fields` says which field (a path of them, dotted) each filter looks at."""
+    """Those that pass all filters. `fields` says which field (a dotted path) each filter looks at."""
     found = list(items)
     for one in wanted or []:
         name, values = one.get("Name"), one.get("Values") or []

@@ -1,4 +1,4 @@
-"""EC2 Fleet of type `instant`: chooses pools, launches from them, and says in one reply what came and what didn't."""
+"""EC2 Fleet of type `instant`: chooses pools, launches from them, says in one reply what came and what didn't."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ class Fleets:
             if market == "spot" and limit is not None and float(limit) < price:
                 raise ApiError(
                     "SpotMaxPriceTooLow",
-                    f"Your Spot request price of {limit} is lower than the minimum required Spot request fulfillment "
-                    f"price of {price}.",
+                    f"Your Spot request price of {limit} is lower than the minimum required Spot request "
+                    f"fulfillment price of {price}.",
                 )
         except ApiError as error:
             pool.error = error

@@ -1,4 +1,4 @@
-"""One instance as the API knows it. Plain values and how they are described; what happens to it is in `instances.py`."""
+"""One instance as the API knows it: values, and how they are described. What happens to it is not here."""
 
 from __future__ import annotations
 

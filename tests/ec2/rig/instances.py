@@ -1,6 +1,6 @@
 """What happens to instances: launch, boot, interruption, shutdown, end; and the machine behind each.
 
-Every change is made under the account's lock; what takes time (starting a machine, ending one) is done outside it.
+Every change is made under the account's lock; what takes long (laying out a machine, ending one) is not.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ METADATA_PORT = 1338
 
 
 class Instances:
-    """The instances of the account. `boot_seconds` are spent in `pending`, `ssh_seconds` until SSH is served after
-    that, `terminate_seconds` in `shutting-down`; a minute of `shutdown` lasts `minute_seconds`."""
+    """The instances of the account. `boot_seconds` are spent in `pending`, `ssh_seconds` until SSH is served
+    after that, `terminate_seconds` in `shutting-down`; a minute of `shutdown` lasts `minute_seconds`."""
 
     boot_seconds = 0.0
     ssh_seconds = 0.0
@@ -59,6 +59,7 @@ class Instances:
         self._place = place
         self._silence = Silence()
         self._by_id: Dict[str, Instance] = {}
+        self._lost: List[Machine] = []
         self._closed = False
         self.on_launch: Callable[[Instance], None] = lambda instance: None
         self.changed = threading.Condition(lock)
@@ -215,7 +216,7 @@ class Instances:
     # Ends.
 
     def end(self, instance: Instance, reason: Any, final: str = "terminated") -> None:
-        """From the outside. Gives the machine `terminate_seconds` in `shutting-down`, but kills it at once."""
+        """From the outside: `terminate_seconds` in `shutting-down`, although the machine is killed at once."""
         with self.changed:
             if instance.state in ("terminated", "shutting-down") or self._closed:
                 return
@@ -268,10 +269,21 @@ class Instances:
         self.end(instance, reason)
         self._kill(instance)
 
+    def lose(self, instance: Instance, reason: Any) -> None:
+        """Its processes stand still until the rig ends, so that no connection of it is ever closed."""
+        with self.changed:
+            machine, instance.machine = instance.machine, None
+            if machine is not None:
+                machine.freeze()
+                self._lost.append(machine)
+                instance.last_console = machine.console()
+        self.end(instance, reason)
+
     def close(self) -> None:
         with self.changed:
             self._closed = True
             machines = [instance.machine for instance in self if instance.machine is not None]
+            machines += self._lost
         for machine in machines:
             machine.kill()
         self._silence.close()

@@ -1,4 +1,4 @@
-"""Launch data (a template's, a fleet override's, a RunInstances call's) turned into instances, or the reason why not."""
+"""Launch data (of a template, a fleet's override, RunInstances) turned into instances, or the reason why not."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .instances import Instances
 from .market import Market
 
 CAPACITY = (
-    "We currently do not have sufficient {type} capacity in the Availability Zone you requested ({zone}). Our system "
-    "will be working on provisioning additional capacity. You can currently get {type} capacity by not specifying an "
-    "Availability Zone in your request or choosing another."
+    "We currently do not have sufficient {type} capacity in the Availability Zone you requested ({zone}). "
+    "Our system will be working on provisioning additional capacity. You can currently get {type} capacity by "
+    "not specifying an Availability Zone in your request or choosing another."
 )
 
 
@@ -47,7 +47,7 @@ class Launcher:
         return template.get_version(specification.get("Version") or template.default_version_number)
 
     def place(self, data: Dict[str, Any], type: str) -> Place:
-        """The subnet asked for, or the default one of the zone asked for, or of the first zone that has the type."""
+        """The subnet asked for, or the default one of the zone asked for or of the first that has the type."""
         subnets = {subnet.id: subnet for subnet in self._backend.describe_subnets()}
         interfaces = data.get("NetworkInterfaces") or []
         wanted = data.get("SubnetId") or next(
@@ -76,16 +76,16 @@ class Launcher:
         if image.architecture not in self._market.architectures(type):
             raise ApiError(
                 "InvalidParameterValue",
-                f"The architecture '{','.join(self._market.architectures(type))}' of the specified instance type does "
-                f"not match the architecture '{image.architecture}' of the specified AMI. Specify an instance type "
-                "and an AMI that have matching architectures, and try again.",
+                f"The architecture '{','.join(self._market.architectures(type))}' of the specified instance type "
+                f"does not match the architecture '{image.architecture}' of the specified AMI. Specify an "
+                "instance type and an AMI that have matching architectures, and try again.",
             )
         if not self._market.offered(type, place.zone):
             raise ApiError(
                 "Unsupported",
                 f"Your requested instance type ({type}) is not supported in your requested Availability Zone "
-                f"({place.zone}). Please retry your request by not specifying an Availability Zone or choosing "
-                f"{', '.join(self._market.zones(type))}.",
+                f"({place.zone}). Please retry your request by not specifying an Availability Zone or "
+                f"choosing {', '.join(self._market.zones(type))}.",
             )
         if market not in self._market.type(type)["SupportedUsageClasses"]:
             raise ApiError("Unsupported", f"The instance type {type} is not offered as {market}.")
@@ -98,7 +98,8 @@ class Launcher:
         if data.get("NetworkInterfaces") and (data.get("SecurityGroupIds") or data.get("SecurityGroups")):
             raise ApiError(
                 "InvalidParameterCombination",
-                "Network interfaces and an instance-level security groups may not be specified on the same request",
+                "Network interfaces and an instance-level security groups may not be specified on the same "
+                "request",
             )
         if data.get("KeyName") and data["KeyName"] not in self._backend.key_pairs:
             raise ApiError("InvalidKeyPair.NotFound", f"The key pair '{data['KeyName']}' does not exist")
@@ -121,8 +122,8 @@ class Launcher:
             raise ApiError("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
         raise ApiError(
             "VcpuLimitExceeded",
-            f"You have requested more vCPU capacity than your current vCPU limit of {quota} allows for the instance "
-            "bucket that the specified instance type belongs to. Please visit "
+            f"You have requested more vCPU capacity than your current vCPU limit of {quota} allows for the "
+            "instance bucket that the specified instance type belongs to. Please visit "
             "http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit.",
         )
 

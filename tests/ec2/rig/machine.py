@@ -1,6 +1,6 @@
-"""A machine: Linux namespaces on this host, with a file tree, a login user and an OpenSSH server of their own.
+"""A machine: Linux namespaces on this host, with a file tree, a login user and an OpenSSH server of its own.
 
-Starts, freezes and ends it, and lays out the directory from which `init.sh` makes it. Knows nothing of the EC2 API.
+Starts, freezes and ends it, and lays out the directory from which `init.sh` makes it. Knows nothing of the API.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Machine:
         self.directory = directory
         self.specification = specification
         self._lay_out()
-        # Open for both ways: what is written before the machine reads is kept, and nobody who writes ever blocks.
+        # Open for both ways: what is written before the machine reads is kept, and no writer ever blocks.
         self._power = os.open(directory / "power", os.O_RDWR | os.O_CLOEXEC)
         self._process: Optional[subprocess.Popen] = None
 
@@ -137,6 +137,13 @@ class Machine:
         except OSError:
             return ""
 
+    def armed(self) -> Optional[float]:
+        """In how many seconds, as of the last request, `shutdown` is to end it; None when it is not."""
+        try:
+            return float((self.directory / "armed").read_text())
+        except OSError:
+            return None
+
     def remove(self) -> None:
         self.kill()
         if self._process is not None and self._process.stdin is not None:
@@ -185,8 +192,8 @@ class Machine:
         self._write(
             "sshd_config",
             f"{listen}Port 22\nHostKey /run/rig/host_key\nPidFile none\nUsePAM no\nPermitRootLogin no\n"
-            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\nPrintMotd no\nUseDNS no\n"
-            "AcceptEnv LANG LC_*\nSubsystem sftp internal-sftp\n"
+            "PasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\nPrintMotd no\n"
+            "UseDNS no\nAcceptEnv LANG LC_*\nSubsystem sftp internal-sftp\n"
             f"SetEnv PATH={path} AWS_EC2_METADATA_SERVICE_ENDPOINT={chosen.metadata}\n",
         )
         self._write("boot", self._boot_script())
@@ -238,7 +245,8 @@ class Machine:
         (self.directory / "files" / str(number)).write_bytes(file.content)
         path = shlex.quote(file.path)
         return [
-            f"mkdir -p \"$(dirname {path})\" && cat /run/rig/files/{number} {'>>' if file.append else '>'}{path}",
+            f'mkdir -p "$(dirname {path})"',
+            f"cat /run/rig/files/{number} {'>>' if file.append else '>'}{path}",
             f"chown {shlex.quote(file.owner)} {path}; chmod {shlex.quote(file.permissions)} {path}",
         ]
 

@@ -1,4 +1,4 @@
-"""`Rig`: the account, its machines, the API in front of them and the public pages, put together and taken apart."""
+"""`Rig`: the account, its machines, the API in front of them, the public pages; put together and taken apart."""
 
 from __future__ import annotations
 
@@ -174,6 +174,10 @@ class Rig:
         """Every process in it is killed at once; what it had open is closed by the kernel."""
         self.account.instances.crash(self.instance(identity), CRASHED)
 
+    def lose(self, identity: str) -> None:
+        """Its host is gone: nothing closes its connections, they just fall silent. The API says terminated."""
+        self.account.instances.lose(self.instance(identity), CRASHED)
+
     def freeze(self, identity: str) -> None:
         """Every process in it stands still: its connections stay open and silent."""
         self._machine(identity).freeze()
@@ -206,8 +210,8 @@ class Rig:
     def on_call(
         self, action: str, callback: Callable[[Call], Any], when: str = "before"
     ) -> Callable[[], None]:
-        """Calls back in the middle of each such call ("*": of any): `before` it has an effect, or `after` it had it
-        and before it is answered. The result takes the hook away again."""
+        """Calls back in the middle of each such call ("*": of any): `before` it has an effect, or `after` it
+        had it and before it is answered. The result takes the hook away again."""
         if when not in ("before", "after"):
             raise ValueError(f"a hook is called before or after, not {when!r}")
         return self._api.on_call(action, when, callback)
