@@ -117,12 +117,13 @@ def test_a_shutdown_can_be_timed_timed_anew_and_cancelled(
     rigs: Callable[..., Rig], tmp_path: pathlib.Path
 ) -> None:
     client = Client(rigs(minute_seconds=0.2), tmp_path)
-    client.prepare(user_data=client.cloud_config(bootcmd=["shutdown -P +50"]))
+    client.prepare(user_data=client.cloud_config(bootcmd=["shutdown -P +500"]))
     one, two = client.launch(2)
     assert "Shutdown scheduled" in client.rig.instance(one).console
     machine = client.rig.instance(two).machine
-    assert machine is not None and machine.armed() == 10
+    assert machine is not None and machine.armed() == 100
     client.output(two, "shutdown -c")
+    assert machine.armed() is None
     client.output(two, "shutdown -P +1; shutdown -c")
     client.output(one, "sudo shutdown -P +1")
     assert client.rig.wait_state("terminated", 1)[0].id == one

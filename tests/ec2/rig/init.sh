@@ -79,13 +79,10 @@ touch /run/rig/booted
             [ -z "$timer" ] || kill "$timer"
             { sleep "$argument" && echo now >/run/rig/power; } &
             timer=$!
-            echo "$argument" >/run/rig/armed.new
-            mv /run/rig/armed.new /run/rig/armed
             ;;
         cancel)
             [ -z "$timer" ] || kill "$timer"
             timer=
-            rm -f /run/rig/armed
             ;;
         now) exit 0 ;;
         crash) exit 1 ;;

@@ -139,10 +139,8 @@ class Machine:
 
     def armed(self) -> Optional[float]:
         """In how many seconds, as of the last request, `shutdown` is to end it; None when it is not."""
-        try:
-            return float((self.directory / "armed").read_text())
-        except OSError:
-            return None
+        asked = (self.directory / "armed").read_text()
+        return float(asked) if asked else None
 
     def remove(self) -> None:
         self.kill()
@@ -169,6 +167,7 @@ class Machine:
         directory.chmod(0o711)
         os.mkfifo(directory / "power")
         (directory / "power").chmod(0o666)
+        self._write("armed", "", mode=0o666)
         self._write("overlaid", "".join(f"{name}\n" for name in OVERLAID if os.path.isdir(name)))
         self._write("shown", "".join(f"{path}\n" for path in shown.paths()))
         self._write(
