@@ -131,6 +131,19 @@ def test_a_shutdown_can_be_timed_timed_anew_and_cancelled(
     client.output(two, "true")
 
 
+def test_a_guard_can_run_detached_from_the_boot(client: Client) -> None:
+    guard = "while [ ! -e /tmp/over ]; do sleep 0.02; done; shutdown -P now"
+    client.prepare(
+        user_data=client.cloud_config(
+            bootcmd=[["systemd-run", "--unit=guard", "--collect", "sh", "-c", guard]]
+        )
+    )
+    (identity,) = client.launch()
+    client.output(identity, "true")
+    client.ssh(identity, "touch /tmp/over")
+    client.rig.wait_state("terminated")
+
+
 def test_metadata_needs_a_token_and_knows_the_instance(client: Client) -> None:
     (identity,) = client.launch()
     instance = client.rig.instance(identity)

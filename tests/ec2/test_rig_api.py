@@ -120,6 +120,41 @@ def test_a_maximum_price_a_priority_and_a_wrong_architecture(client: Client) -> 
     assert client.rig.instances()[-1].market == "on-demand"
 
 
+def test_a_maximum_price_is_one_for_a_unit_of_weight(client: Client) -> None:
+    client.prepare()
+    for zone in ("us-east-1a", "us-east-1b"):
+        client.rig.price("c7i.xlarge", zone, 0.04)
+    pool = {"InstanceType": "c7i.xlarge", "AvailabilityZone": "us-east-1a", "WeightedCapacity": 4}
+    assert error_codes(client.fleet(4, [{**pool, "MaxPrice": "0.009"}])) == ["SpotMaxPriceTooLow"]
+    assert error_codes(client.fleet(4, [{**pool, "MaxPrice": "0.011"}])) == []
+    with refused("InvalidParameterValue"):
+        client.fleet(4, [{**pool, "MaxPrice": "0.0005"}])
+
+
+def test_tags_of_groups_and_templates_can_be_renewed_and_filtered_for(client: Client) -> None:
+    client.prepare()
+    client.ec2.create_tags(
+        Resources=[client.group, client.template], Tags=[{"Key": "expires", "Value": "soon"}]
+    )
+    for name, value in (("tag:run", "one"), ("tag-key", "run"), ("tag:expires", "soon")):
+        wanted = [{"Name": name, "Values": [value]}]
+        (group,) = client.ec2.describe_security_groups(Filters=wanted)["SecurityGroups"]
+        (template,) = client.ec2.describe_launch_templates(Filters=wanted)["LaunchTemplates"]
+        expected = [{"Key": "expires", "Value": "soon"}, {"Key": "run", "Value": "one"}]
+        assert sorted(group["Tags"], key=lambda tag: tag["Key"]) == template["Tags"] == expected
+    nothing = [{"Name": "tag:run", "Values": ["two"]}]
+    assert client.ec2.describe_security_groups(Filters=nothing)["SecurityGroups"] == []
+    assert client.ec2.describe_launch_templates(Filters=nothing)["LaunchTemplates"] == []
+    subnets = client.ec2.describe_subnets(
+        Filters=[{"Name": "default-for-az", "Values": ["true"]}, {"Name": "state", "Values": ["available"]}]
+    )["Subnets"]
+    assert len(subnets) == 6
+    with refused(r"InvalidLaunchTemplateId\.NotFound"):
+        client.ec2.delete_launch_template(LaunchTemplateId="lt-0123456789abcdef0")
+    with refused(r"InvalidGroup\.NotFound"):
+        client.ec2.delete_security_group(GroupId="sg-0123456789abcdef0")
+
+
 def test_a_client_token_makes_a_fleet_once(client: Client) -> None:
     client.prepare()
     first = client.fleet(1, ClientToken="one")

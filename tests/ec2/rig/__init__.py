@@ -1,6 +1,6 @@
 """An EC2 account on loopback: the API (moto with its gaps mended), and a machine with OpenSSH per instance.
 
-Needs root on Linux, as machines are made of namespaces, and that nothing else listens on port 22 of all addresses.
+Needs root on Linux, as machines are made of namespaces; nothing else may listen on port 22 of all addresses.
 Everything is on 127.0.0.0/8; the API's region is us-east-1.
 
     with Rig() as rig:
@@ -47,7 +47,7 @@ rig.web.broken = True                          rig.lose_default_vpc()
 rig.on_call(action, callback, when="before")   callback(call) inside the call: "before" its effect, or "after"
                             it and before the reply is sent; gives a function that takes the hook away
 
-rig.faults                  clear() ends all; `times`: on so many occasions (None: always), `skip`: not the first
+rig.faults                  clear() ends all; `times`: so often (None: always), `skip`: not the first ones
     of calls ("*": every action)
     .error(action, code, message="", times=None, skip=0)
     .throttle(action, calls)  .expired(code="RequestExpired")  .unauthorized(action)
@@ -58,11 +58,11 @@ rig.faults                  clear() ends all; `times`: on so many occasions (Non
     .never_boots()  .fails_to_boot()  .vanishes()  .impostor()  .ssh_blocked()  .no_python()
     .disk_full(size="256k")  .late(seconds=0.5): descriptions don't know it for so long
 
-In a machine the login user is `ec2-user` (`ubuntu` on Ubuntu images). /home /root /tmp /run /var /etc and /dev/shm
-are its own, the rest is the host's, target/venvs and the interpreters behind it included. `shutdown`, `poweroff`,
-`halt`, `systemctl` and `sudo` are stand-ins. AWS_EC2_METADATA_SERVICE_ENDPOINT says where its metadata service is.
-User data: `#cloud-config` with bootcmd, write_files, ssh_keys (ed25519), ssh_authorized_keys, runcmd; or a `#!`
-script. What is not understood is named in the console.
+In a machine the login user is `ec2-user` (`ubuntu` on Ubuntu images). /home /root /tmp /run /var /etc /dev/shm are
+its own, the rest is the host's, target/venvs and the interpreters behind it included. `shutdown`, `poweroff`,
+`halt`, `systemctl`, `systemd-run` and `sudo` are stand-ins. AWS_EC2_METADATA_SERVICE_ENDPOINT says where its
+metadata service is. User data: `#cloud-config` with bootcmd, write_files, ssh_keys (ed25519),
+ssh_authorized_keys, runcmd; or a `#!` script. What is not understood is named in the console.
 """
 
 from .errors import ApiError

@@ -22,6 +22,7 @@ from .images import Images
 from .instance_actions import InstanceActions
 from .instances import Instances
 from .launch import Launcher
+from .launch_templates import LaunchTemplates
 from .loop import Loop
 from .market import Market
 
@@ -45,23 +46,26 @@ class Account:
         self.instances = Instances(self.backend, self.lock, loop, faults, addresses, place)
         launcher = Launcher(self.backend, self.market, self.images, self.instances, faults)
         self.fleets = Fleets(self.backend, self.market, launcher, self.instances, faults)
+        templates = LaunchTemplates(self.id, self.backend, self.images)
         self._answered: Dict[Tuple[str, str], Tuple[Parameters, Any]] = {}
         self._own: Dict[str, Callable[[Parameters], Any]] = {
             **InstanceActions(self.id, self.instances, launcher).table(),
             "CreateFleet": self.fleets.create,
             "DescribeFleets": self.fleets.describe,
             "DeleteFleets": self.fleets.delete,
+            "DescribeLaunchTemplates": templates.describe,
             "DescribeImages": self.images.describe,
             "DescribeInstanceTypes": self.market.describe_types,
             "DescribeInstanceTypeOfferings": self.market.describe_offerings,
             "DescribeSpotPriceHistory": self.market.describe_spot_prices,
         }
         self._prepare: Dict[str, Callable[[Parameters], None]] = {
+            "DeleteLaunchTemplate": templates.check,
             "DeleteSecurityGroup": self._check_group_unused,
             "DeleteKeyPair": self._name_key_pair,
         }
         self._finish: Dict[str, Callable[[Parameters, Any], Any]] = {
-            "DescribeLaunchTemplateVersions": self._resolve_aliases,
+            "DescribeLaunchTemplateVersions": templates.resolve_aliases,
         }
 
     def perform(self, action: str, parameters: Parameters, moto: Callable[[str], Any]) -> Any:
@@ -102,17 +106,6 @@ class Account:
         for name, pair in self.backend.key_pairs.items():
             if identity == pair.id:
                 parameters["KeyName"] = name
-
-    def _resolve_aliases(self, parameters: Parameters, reply: Any) -> Any:
-        if str(parameters.get("ResolveAlias")).lower() != "true":
-            return reply
-        versions = []
-        for version in reply["LaunchTemplateVersions"]:
-            data = dict(version["LaunchTemplateData"])
-            if data.get("ImageId"):
-                data["ImageId"] = self.images.resolve(data["ImageId"])
-            versions.append({**version, "LaunchTemplateData": data})
-        return {**reply, "LaunchTemplateVersions": versions}
 
     def lose_default_vpc(self) -> None:
         with self.lock:

@@ -120,7 +120,7 @@ class Api:
         return WRITTEN[key]
 
     def _called(self, action: str, parameters: Any, effect: Callable[[], Tuple[Any, Any]]) -> Any:
-        """One call with its entry in the log. `effect` gives the reply for the log and the one for the client."""
+        """One call with its entry in the log. `effect` gives the reply, for the log and as it is written."""
         call = self._calls.begin(action, dict(parameters))
         try:
             self._run_hooks(call, "before")

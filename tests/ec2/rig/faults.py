@@ -1,6 +1,6 @@
 """What shall go wrong, set by a test before or during a run.
 
-Only keeps and counts; the rooms that know how a fault looks ask here whether it is due. `clear()` ends them all.
+Only keeps and counts; the rooms that know how a fault looks ask here whether it is due. `clear()` ends all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""EC2 Fleet of type `instant`: chooses pools, launches from them, says in one reply what came and what didn't."""
+"""EC2 Fleet of type `instant`: chooses pools, launches, and says in one reply what came and what didn't."""
 
 from __future__ import annotations
 
@@ -111,6 +111,8 @@ class Fleets:
                     raise ApiError(
                         "InvalidFleetConfiguration", "No instance type in the template or its overrides"
                     )
+                if float(override.get("MaxPrice") or 1) < 0.001:
+                    raise ApiError("InvalidParameterValue", "The maximum price must be more than USD $0.001")
                 weight = float(override.get("WeightedCapacity") or 1)
                 pools.append(Pool(data, version, named, override, type, weight))
         if not pools:
@@ -157,12 +159,12 @@ class Fleets:
             pool.place = pool.place or self._launcher.place(pool.data, pool.type)
             self._launcher.check(pool.data, pool.type, market, pool.place)
             limit = pool.override.get("MaxPrice")
-            price = self._market.spot_price(pool.type, pool.place.zone)
+            price = self._market.spot_price(pool.type, pool.place.zone) / pool.weight
             if market == "spot" and limit is not None and float(limit) < price:
                 raise ApiError(
                     "SpotMaxPriceTooLow",
-                    f"Your Spot request price of {limit} is lower than the minimum required Spot request "
-                    f"fulfillment price of {price}.",
+                    f"Your Spot request price of {limit} an hour and unit is lower than the minimum required "
+                    f"Spot request fulfillment price of {price:.6f}.",
                 )
         except ApiError as error:
             pool.error = error
@@ -256,6 +258,10 @@ class Fleets:
         return self.fleets[identity]
 
     def delete(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
+        if len(parameters.get("FleetIds") or []) > 25:
+            raise ApiError(
+                "InvalidParameterValue", "At most 25 fleets of type instant are deleted by a request"
+            )
         deleted, failed = [], []
         for identity in parameters.get("FleetIds") or []:
             fleet = self.fleets.get(identity)

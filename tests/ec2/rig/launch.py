@@ -1,4 +1,4 @@
-"""Launch data (of a template, a fleet's override, RunInstances) turned into instances, or the reason why not."""
+"""Launch data (of a template, a fleet's override, RunInstances) turned into instances, or into the reason."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class Launcher:
         if image.architecture not in self._market.architectures(type):
             raise ApiError(
                 "InvalidParameterValue",
-                f"The architecture '{','.join(self._market.architectures(type))}' of the specified instance type "
-                f"does not match the architecture '{image.architecture}' of the specified AMI. Specify an "
+                f"The architecture '{','.join(self._market.architectures(type))}' of the specified instance "
+                f"type does not match the architecture '{image.architecture}' of the specified AMI. Specify an "
                 "instance type and an AMI that have matching architectures, and try again.",
             )
         if not self._market.offered(type, place.zone):

@@ -215,6 +215,7 @@ class Machine:
             "shutdown": ("usr/sbin/shutdown", "usr/sbin/poweroff", "usr/sbin/halt"),
             "sudo": ("usr/bin/sudo",),
             "systemctl": ("usr/bin/systemctl",),
+            "systemd-run": ("usr/bin/systemd-run",),
         }.items():
             for name in names:
                 shutil.copy(HERE / "shims" / shim, over / name)

@@ -1,4 +1,4 @@
-"""`Rig`: the account, its machines, the API in front of them, the public pages; put together and taken apart."""
+"""`Rig`: the account, its machines, the API in front of them, the public pages; put together, taken apart."""
 
 from __future__ import annotations
 
