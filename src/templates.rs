@@ -10,6 +10,15 @@ pub struct Template {
 /// The runner's own source: what the bootstrap executes.
 pub const RUNNER: &str = include_str!("../templates/remote/runner.py");
 
+/// What a rented machine has beside its runner.
+pub const STEWARD: &str = include_str!("../templates/remote/steward.py");
+
+/// What ends a rented machine when its lease is over; cloud-init runs it at boot.
+pub const LEASE_GUARD: &str = include_str!("../templates/lease_guard.sh");
+
+/// The table of options.
+pub const OPTIONS: &str = include_str!("../templates/pytest_cloudist/options.json");
+
 macro_rules! modules {
     ($($name:literal),+ $(,)?) => {
         &[$(($name, include_str!(concat!("../templates/remote/", $name, ".py")))),+]
@@ -53,6 +62,8 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/coverage.py",
     "pytest_cloudist/hello.py",
     "pytest_cloudist/lastfailed.py",
+    "pytest_cloudist/options.json",
+    "pytest_cloudist/options.py",
     "pytest_cloudist/replay.py",
     "pytest_cloudist/reports.py",
     "pytest_cloudist/terminal.py",

@@ -16,3 +16,8 @@ pub fn chain(error: &dyn Error) -> String {
     }
     text
 }
+
+/// A word as a shell takes it; one that can't be told to a shell is left to fail by its name.
+pub fn quoted(word: &str) -> String {
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
+}

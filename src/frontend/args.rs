@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 
-use crate::plan::Flags;
+use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
 
 /// Runs a pytest suite or any command on many machines over SSH as if they were your own.
 #[derive(Debug, Parser)]
@@ -119,19 +119,11 @@ pub struct InitArgs {
 
 #[derive(Debug, Args)]
 pub struct PytestArgs {
-    /// How the tests are dealt out: `test` one by one as workers ask, `file` keeps a file's tests on one worker, `no` runs
-    /// plain pytest [default: test]
-    #[arg(long, value_name = "MODE", alias = "cloudist")]
-    pub mode: Option<String>,
-    /// Group the tests (in mode `file`, the files) into this many chunks per worker [default: none, work goes out as workers ask]
-    #[arg(long, value_name = "N", alias = "cd-tasks-per-worker-target", help_heading = "Work")]
-    pub tasks_per_worker_target: Option<String>,
-    /// When tests may start: `first` after all files are collected, `stream` as soon as one is, `auto` `first` for suites of up
-    /// to 32 files [default: auto]
-    #[arg(long, value_name = "WHEN", alias = "cd-collect", help_heading = "Work")]
-    pub collect: Option<String>,
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: PytestOptions,
+    /// The local interpreter whose project and paths are used [default: that of the active virtual environment, else python3]
+    #[arg(long, value_name = "PATH", help_heading = "Project")]
+    pub local_python: Option<PathBuf>,
     /// Arguments for pytest
     #[arg(last = true, value_name = "PYTEST ARGS")]
     pub pytest: Vec<std::ffi::OsString>,
@@ -140,7 +132,10 @@ pub struct PytestArgs {
 #[derive(Debug, Args)]
 pub struct SshRunArgs {
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: RunOptions,
+    /// The local interpreter whose project and paths are used [default: that of the active virtual environment, else python3]
+    #[arg(long, value_name = "PATH", help_heading = "Project")]
+    pub local_python: Option<PathBuf>,
     /// Bring back the files that match, relative to the project's directory there; `**` crosses directories. May be repeated
     #[arg(long, value_name = "GLOB", help_heading = "Results")]
     pub fetch: Vec<String>,
@@ -152,85 +147,83 @@ pub struct SshRunArgs {
     pub command: Vec<String>,
 }
 
-/// What every run takes, each also under pytest's name for it (`--cd-…`).
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    /// How many workers, over all machines [default: 2]
-    #[arg(short = 'n', long, value_name = "N", alias = "cd-num-workers", help_heading = "Machines")]
-    pub num_workers: Option<String>,
-    /// CPUs a worker needs; fractions allowed [default: 1]
-    #[arg(long, value_name = "CPUS", alias = "cd-cpu-per-worker", help_heading = "Machines")]
-    pub cpu_per_worker: Option<String>,
-    /// Memory a worker needs: a number of GiB, or with a unit (512MiB) [default: 2 GiB]
-    #[arg(long, value_name = "SIZE", alias = "cd-memory-per-worker", help_heading = "Machines")]
-    pub memory_per_worker: Option<String>,
-    /// Highest acceptable chance, in percent, that a cloud machine is taken away; 0 rents machines that never are [default: 80]
-    #[arg(long, value_name = "PERCENT", alias = "cd-interrupt-prob", help_heading = "Machines")]
-    pub interrupt_prob: Option<String>,
-    /// Where machines come from: `local` processes on this machine, `hosts` you have, or `ec2` [default: hosts if any are named, else local]
-    #[arg(long, value_name = "PROVIDER", alias = "cd-provider", help_heading = "Machines")]
-    pub provider: Option<String>,
-    /// Machines to use: HOST, USER@HOST or HOST:PORT, comma-separated or repeated; ~/.ssh/config, the ssh agent and known_hosts are honoured
-    #[arg(long, value_name = "LIST", alias = "cd-hosts", help_heading = "Machines")]
-    pub hosts: Vec<String>,
-    /// How many embedded machines share the workers of provider `local` [default: one for every four; in ssh-run one each]
-    #[arg(long, value_name = "N", alias = "cd-local-machines", help_heading = "Machines")]
-    pub local_machines: Option<String>,
-    /// The Python interpreter on the machines; with a slash but not absolute, inside the project [default: this one for local, else python3]
-    #[arg(long, value_name = "PATH", alias = "cd-python", help_heading = "Machines")]
-    pub python: Option<String>,
-    /// Files to bring along that ignore rules leave out, or that lie elsewhere: a path or a glob. May be repeated
-    #[arg(long, value_name = "GLOB", alias = "cd-extra-files", help_heading = "Project")]
-    pub extra_files: Vec<String>,
-    /// A shell command to run once on each machine, in the project's directory, before anything else
-    #[arg(long, value_name = "COMMAND", alias = "cd-init-command", help_heading = "Project")]
-    pub init_command: Option<String>,
-    /// Refuse to send a project larger than this: a number of GiB, or with a unit (500MiB) [default: 2 GiB]
-    #[arg(long, value_name = "SIZE", alias = "cd-snapshot-limit", help_heading = "Project")]
-    pub snapshot_limit: Option<String>,
-    /// The local interpreter whose project and paths are used [default: that of the active virtual environment, else python3]
-    #[arg(long, value_name = "PATH", help_heading = "Project")]
-    pub local_python: Option<PathBuf>,
+/// The options of the table that every run takes, as they were given; each also under pytest's name for it (`--cd-…`).
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions(pub Flags);
+
+/// Those of runs of pytest.
+#[derive(Clone, Debug, Default)]
+pub struct PytestOptions(pub Flags);
+
+impl PytestOptions {
+    fn takes(_: &OptionInfo) -> bool {
+        true
+    }
 }
 
-impl RunArgs {
-    /// The options that were given, by name.
-    pub fn flags(&self) -> Flags {
-        let single = [
-            ("num-workers", &self.num_workers),
-            ("cpu-per-worker", &self.cpu_per_worker),
-            ("memory-per-worker", &self.memory_per_worker),
-            ("interrupt-prob", &self.interrupt_prob),
-            ("provider", &self.provider),
-            ("local-machines", &self.local_machines),
-            ("python", &self.python),
-            ("init-command", &self.init_command),
-            ("snapshot-limit", &self.snapshot_limit),
-        ];
-        let mut flags = flags(&single);
-        for (name, values) in [("hosts", &self.hosts), ("extra-files", &self.extra_files)] {
-            if !values.is_empty() {
-                flags.insert(name.into(), values.clone());
+impl RunOptions {
+    fn takes(option: &OptionInfo) -> bool {
+        option.scope == Scope::Run
+    }
+}
+
+macro_rules! options_from_the_table {
+    ($type:ident) => {
+        impl Args for $type {
+            fn augment_args(command: clap::Command) -> clap::Command {
+                OPTIONS
+                    .iter()
+                    .filter(|option| Self::takes(option))
+                    .fold(command, |command, option| command.arg(arg(option)))
+            }
+
+            fn augment_args_for_update(command: clap::Command) -> clap::Command {
+                Self::augment_args(command)
             }
         }
-        flags
+
+        impl FromArgMatches for $type {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Ok(Self(
+                    OPTIONS
+                        .iter()
+                        .filter(|option| Self::takes(option))
+                        .filter_map(|option| given(option, matches))
+                        .collect(),
+                ))
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    };
+}
+
+options_from_the_table!(RunOptions);
+options_from_the_table!(PytestOptions);
+
+fn arg(option: &'static OptionInfo) -> Arg {
+    let alias = if option.name == "mode" { "cloudist".to_owned() } else { format!("cd-{}", option.name) };
+    let arg = Arg::new(option.name.as_str()).long(option.name.as_str()).alias(alias).help(option.explanation());
+    let arg = if option.heading.is_empty() { arg } else { arg.help_heading(option.heading.as_str()) };
+    let arg = if option.name == "num-workers" { arg.short('n') } else { arg };
+    match option.kind {
+        Kind::Flag => arg.action(ArgAction::SetTrue),
+        Kind::One => {
+            arg.action(ArgAction::Set).overrides_with(option.name.as_str()).value_name(option.metavar.as_str())
+        }
+        Kind::Many => arg.action(ArgAction::Append).value_name(option.metavar.as_str()),
     }
 }
 
-impl PytestArgs {
-    pub fn flags(&self) -> Flags {
-        let mut all = self.run.flags();
-        all.extend(flags(&[
-            ("mode", &self.mode),
-            ("tasks-per-worker-target", &self.tasks_per_worker_target),
-            ("collect", &self.collect),
-        ]));
-        all
-    }
-}
-
-fn flags(given: &[(&str, &Option<String>)]) -> Flags {
-    given.iter().filter_map(|(name, value)| Some(((*name).to_owned(), vec![(*value).clone()?]))).collect()
+fn given(option: &OptionInfo, matches: &ArgMatches) -> Option<(String, Vec<String>)> {
+    let values: Vec<String> = match option.kind {
+        Kind::Flag => matches.get_flag(&option.name).then(|| "true".to_owned()).into_iter().collect(),
+        Kind::One | Kind::Many => matches.get_many::<String>(&option.name).into_iter().flatten().cloned().collect(),
+    };
+    (!values.is_empty()).then(|| (option.name.clone(), values))
 }
 
 #[cfg(test)]
@@ -248,8 +241,8 @@ mod tests {
     fn every_option_may_be_spelled_as_pytest_spells_it() {
         let cli = Cli::parse_from(["cloudist", "pytest", "--cd-num-workers", "3", "--cd-hosts=a", "--", "-x"]);
         let Command::Pytest(args) = cli.command else { panic!("not pytest") };
-        assert_eq!(args.flags()["num-workers"], ["3"]);
-        assert_eq!(args.flags()["hosts"], ["a"]);
+        assert_eq!(args.run.0["num-workers"], ["3"]);
+        assert_eq!(args.run.0["hosts"], ["a"]);
         assert_eq!(args.pytest, ["-x"]);
     }
 }

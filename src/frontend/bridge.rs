@@ -28,7 +28,7 @@ use crate::{
         bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
     },
     provider::{
-        Hosts, Local, Provider, ProviderError,
+        Bill, Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError,
         hosts::{HostList, SshConfig, ssh_config_file},
     },
     run::{
@@ -161,32 +161,42 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
         Some(Err(error)) => return refuse(line, early, &crate::text::chain(&error)).await,
         None => {
             if let Some(early) = early {
-                early.fleet.finish().await;
+                report_remains(early.fleet.finish().await);
             }
             return Served::Nothing;
         }
     };
     let (fleet, result) = run(&mut line, &hello, early).await;
+    let bill = fleet.as_ref().and_then(Fleet::bill);
     // The local pytest sums up while the machines end; this process stays until both are done.
     let farewell = async {
-        line.tell(&end(result)).await;
+        line.tell(&end(result, bill)).await;
         line.hang_up().await;
     };
     match fleet {
         Some(fleet) => {
-            tokio::join!(farewell, fleet.finish());
+            let ((), finished) = tokio::join!(farewell, fleet.finish());
+            report_remains(finished);
         }
         None => farewell.await,
     }
     Served::Run
 }
 
+/// Nothing may stay behind in silence. The run's own outcome stands.
+pub fn report_remains(finished: Result<(), ProviderError>) {
+    if let Err(error) = finished {
+        eprintln!("cloudist: not everything could be given back: {}", crate::text::chain(&error));
+        eprintln!("help: run `cloudist sweep`; machines that are no longer spoken to end by themselves");
+    }
+}
+
 async fn refuse(line: Line, early: Option<EarlyFleet>, detail: &str) -> Served {
     if let Some(early) = early {
-        early.fleet.finish().await;
+        report_remains(early.fleet.finish().await);
     }
     let error = RunError::Bridge { detail: detail.into() };
-    line.tell(&end(Err(error.into()))).await;
+    line.tell(&end(Err(error.into()), None)).await;
     line.hang_up().await;
     Served::Run
 }
@@ -206,14 +216,14 @@ async fn run(
     let preparing = task::spawn_blocking(move || prepare(&ground));
     let rules = Rules::new(&settings, hello);
     let ending = TestRun::new(rules, &mut fleet, &mut line.bridge).drive(preparing).await;
-    (Some(fleet), ending.map(|ending| (ending, settings.provider)).map_err(Failure::from))
+    (Some(fleet), ending.map(|ending| (ending, provider_of(&settings))).map_err(Failure::from))
 }
 
 /// The machines for this run: the early ones if they are what is wanted, else new ones.
 async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Settings), Failure> {
     if hello.protocol != PROTOCOL {
         if let Some(early) = early {
-            early.fleet.finish().await;
+            report_remains(early.fleet.finish().await);
         }
         let detail = format!("the plugin speaks protocol {}, this is {PROTOCOL}", hello.protocol);
         return Err(RunError::Bridge { detail }.into());
@@ -228,7 +238,7 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
     let (early, settings) = match (early, merged) {
         (early, Ok(settings)) => (early, settings),
         (Some(early), Err(failure)) => {
-            early.fleet.finish().await;
+            report_remains(early.fleet.finish().await);
             return Err(failure);
         }
         (None, Err(failure)) => return Err(failure),
@@ -237,7 +247,7 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
         if same_machines(&early.settings, &settings) {
             return Ok((early.fleet, settings));
         }
-        early.fleet.finish().await;
+        report_remains(early.fleet.finish().await);
     }
     let fleet = launch(&settings, Path::new(&hello.python))?;
     Ok((fleet, settings))
@@ -248,7 +258,8 @@ const PYTHON: &str = "python3";
 
 /// Asks for the machines that `settings` want.
 pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure> {
-    let provider = match settings.provider {
+    let run = run_id();
+    let provider = match provider_of(settings) {
         ProviderKind::Local => Provider::Local(
             Local::new(BTreeMap::new()).map_err(provider_failure)?.with_machines(settings.local_machines),
         ),
@@ -256,18 +267,18 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             let list = settings.hosts.join(",").parse::<HostList>().map_err(provider_failure)?;
             Provider::Hosts(Hosts::new(list, SshConfig::new(ssh_config_file())))
         }
-        ProviderKind::Ec2 => return Err(RunError::NoEc2.into()),
+        ProviderKind::Ec2 => Provider::Ec2(Ec2::new(ec2_plan(settings, &run))),
     };
     let plan = FleetPlan {
-        run: run_id(),
+        run,
         workers: settings.num_workers,
-        python: match (&settings.python, settings.provider) {
+        python: match (&settings.python, provider_of(settings)) {
             // A relative interpreter lies in the snapshot, or is made by the init command.
             (Some(python), _) => python.starts_with('/').then(|| python.clone()),
             (None, ProviderKind::Local) => local_python.to_str().map(str::to_owned),
             (None, _) => None,
         },
-        boot_python: match settings.provider {
+        boot_python: match provider_of(settings) {
             // Not by way of the PATH: what stands for python3 there may be a slow shim.
             ProviderKind::Local => local_python.to_str().unwrap_or(PYTHON).to_owned(),
             ProviderKind::Hosts | ProviderKind::Ec2 => PYTHON.to_owned(),
@@ -275,6 +286,22 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
         env: config::travelling_variables(),
     };
     Ok(Fleet::launch(provider, plan))
+}
+
+/// The provider that [`config::settings`] has settled on.
+fn provider_of(settings: &Settings) -> ProviderKind {
+    settings.provider.unwrap_or(ProviderKind::Local)
+}
+
+/// What is wanted of EC2 for this run.
+pub fn ec2_plan(settings: &Settings, run: &str) -> Ec2Plan {
+    Ec2Plan {
+        run: run.to_owned(),
+        cpu_per_worker: settings.cpu_per_worker,
+        memory_per_worker_mib: settings.memory_per_worker.as_u64().div_ceil(1 << 20),
+        interrupt_prob: settings.interrupt_prob,
+        settings: settings.ec2.clone(),
+    }
 }
 
 fn provider_failure(error: impl Into<ProviderError>) -> Failure {
@@ -287,7 +314,7 @@ fn same_machines(asked: &Settings, wanted: &Settings) -> bool {
         let size = (settings.num_workers, settings.local_machines, settings.memory_per_worker);
         (settings.provider, settings.hosts.clone(), size, settings.python.clone(), settings.interrupt_prob)
     };
-    what(asked) == what(wanted) && asked.cpu_per_worker == wanted.cpu_per_worker
+    what(asked) == what(wanted) && asked.cpu_per_worker == wanted.cpu_per_worker && asked.ec2 == wanted.ec2
 }
 
 fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
@@ -324,14 +351,14 @@ fn plan_message(run: &str, settings: &Settings) -> ToPlugin {
     let noun = if workers == 1 { "worker" } else { "workers" };
     ToPlugin::Plan {
         run: run.into(),
-        provider: settings.provider.to_string(),
+        provider: provider_of(settings).to_string(),
         mode: settings.mode.to_string(),
         workers,
-        line: format!("{workers} {noun} on {}, mode {}", settings.provider, settings.mode),
+        line: format!("{workers} {noun} on {}, mode {}", provider_of(settings), settings.mode),
     }
 }
 
-fn end(result: Result<(Ending, ProviderKind), Failure>) -> ToPlugin {
+fn end(result: Result<(Ending, ProviderKind), Failure>, bill: Option<Bill>) -> ToPlugin {
     let (status, summary) = match result {
         Ok((Ending::Done(summary), provider)) => (EndStatus::Done, Some((summary, provider))),
         Ok((Ending::Stopped(summary), provider)) => (EndStatus::Stopped, Some((summary, provider))),
@@ -353,6 +380,7 @@ fn end(result: Result<(Ending, ProviderKind), Failure>) -> ToPlugin {
             "machines": summary.machines,
             "seconds": summary.seconds,
             "provider": provider.to_string(),
+            "bill": bill.map(|bill| bill.to_string()),
         }),
         None => serde_json::Value::Null,
     };

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::failure::{Failure, exit_code};
-use crate::plan::{ConfigFile, Flags, Settings, Sources};
+use crate::{
+    plan::{ConfigFile, Flags, ProviderKind, Settings, Sources},
+    provider::ec2,
+};
 
 /// Variables that workers get from here where they are set, besides those that begin with `LC_`. The guide lists them.
 const TRAVELLING: [&str; 13] = [
@@ -37,7 +40,14 @@ pub fn travelling_variables() -> BTreeMap<String, String> {
 /// Merges the settings that hold for a run in `dir`.
 pub fn settings(flags: Flags, flag_prefix: &'static str, dir: &Path) -> Result<Settings, Failure> {
     let sources = Sources { flag_prefix, flags, variables: variables(), file: config_file(dir)? };
-    Settings::merge(&sources).map_err(|error| crate::run::RunError::from(error).into())
+    let mut settings = Settings::merge(&sources).map_err(crate::run::RunError::from)?;
+    settings.provider.get_or_insert_with(provider_at_hand);
+    Ok(settings)
+}
+
+/// EC2 where it could be used, else this machine.
+fn provider_at_hand() -> ProviderKind {
+    if ec2::credentials_in_sight() { ProviderKind::Ec2 } else { ProviderKind::Local }
 }
 
 fn variables() -> BTreeMap<String, String> {

@@ -47,7 +47,8 @@ fn code(error: &RunError) -> u8 {
     match error {
         RunError::Settings(_) => exit_code::SETTINGS,
         RunError::Provider(ProviderError::Hosts(error)) if error.is_misspelled() => exit_code::SETTINGS,
-        RunError::Provider(_) | RunError::NoEc2 | RunError::NothingLeased => exit_code::NO_MACHINE,
+        RunError::Provider(ProviderError::Ec2(error)) if error.is_a_wrong_setting() => exit_code::SETTINGS,
+        RunError::Provider(_) | RunError::NothingLeased => exit_code::NO_MACHINE,
         RunError::Snapshot(_) => exit_code::SNAPSHOT,
         RunError::NoMachines { source } => match source.stage() {
             Stage::Connect | Stage::Serve => exit_code::NO_MACHINE,
@@ -67,7 +68,6 @@ fn help(error: &RunError) -> Option<String> {
     match error {
         RunError::Settings(error) => Some(error.help()),
         RunError::Provider(error) => Some(error.help()),
-        RunError::NoEc2 => Some("use --cd-provider=local, or machines that you have: --cd-hosts user@machine".into()),
         RunError::Snapshot(error) => Some(error.help().into()),
         RunError::NoMachines { source } => source.help(),
         RunError::Workers { kind, .. } if kind == "pytest-missing" => {

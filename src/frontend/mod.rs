@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod init;
 mod interpreter;
+mod plan_table;
 mod pytest;
 mod ssh_run;
 

@@ -35,9 +35,9 @@ pub fn pytest(args: PytestArgs) -> Result<u8, Failure> {
 
 async fn run(args: PytestArgs) -> Result<u8, Failure> {
     let cwd = current_dir()?;
-    let flags = args.flags();
+    let flags = args.run.0.clone();
     let settings = config::settings(flags.clone(), "--", &cwd)?;
-    let python = interpreter::find(args.run.local_python.as_deref())?;
+    let python = interpreter::find(args.local_python.as_deref())?;
     let mut command = tokio::process::Command::new(&python);
     command.args(["-m", "pytest"]);
     if settings.mode == Mode::No {

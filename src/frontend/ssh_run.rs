@@ -47,10 +47,10 @@ pub fn ssh_run(args: SshRunArgs) -> Result<u8, Failure> {
 
 async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     let cwd = pytest::current_dir()?;
-    let mut settings = config::settings(args.run.flags(), "--", &cwd)?;
+    let mut settings = config::settings(args.run.0, "--", &cwd)?;
     // Commands write files: each worker has a directory of its own where that costs nothing.
     settings.local_machines = settings.local_machines.or(Some(settings.num_workers));
-    let python = interpreter::find(args.run.local_python.as_deref())?;
+    let python = interpreter::find(args.local_python.as_deref())?;
     let mut fleet = bridge::launch(&settings, &python)?;
 
     let ground = {
@@ -93,9 +93,13 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         screen.finish()
     });
     let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, wishes, stdin_pieces).await;
-    fleet.finish().await;
+    let bill = fleet.bill();
+    bridge::report_remains(fleet.finish().await);
     watcher.abort();
     let shown = showing.await.map_err(|error| Failure::new(exit_code::INTERNAL, error.to_string()))?;
+    if let Some(bill) = bill {
+        eprintln!("{bill}");
+    }
     let ending = ending?;
     shown.or_else(|error| match error.kind() {
         // Whoever read our output has had enough, as with `| head`.

@@ -27,11 +27,6 @@ def r(n):
     return b
 exec(compile(r(int(r(8))), "<cloudist runner>", "exec"))"#;
 
-/// A word as a shell takes it; a path that can't be one is left to fail by its name.
-fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
-}
-
 /// What is known once the runner answers.
 pub struct Booted {
     pub platform: String,
@@ -46,7 +41,7 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
         .await
         .map_err(|source| MachineError::Connect { machine: machine.clone(), source })?;
     teller.tell(Event::Entered(Stage::Boot)).await;
-    let command = format!("exec {} -IS -c '{BOOTSTRAP}'", quoted(&start.boot_python));
+    let command = format!("exec {} -IS -c '{BOOTSTRAP}'", crate::text::quoted(&start.boot_python));
     let child = session
         .exec(&command)
         .await

@@ -65,6 +65,11 @@ impl Link {
         &self.outgoing.place.machine
     }
 
+    /// The connection, for what is no business of the runner's.
+    pub fn session(&self) -> ssh::Session {
+        self.session.clone()
+    }
+
     pub fn enter(&mut self, stage: Stage) {
         self.outgoing.place.stage = stage;
         self.incoming.place.stage = stage;

@@ -9,8 +9,9 @@ mod error;
 mod link;
 mod prepare;
 mod serve;
+mod tenancy;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -34,6 +35,8 @@ pub enum Event {
     Prepared(Facts),
     /// A message of its runner about work.
     Message(FromRunner, Bytes),
+    /// It will be taken away, and soon.
+    Leaving { within: Duration },
     /// It is gone, and whatever it had not finished with it. Nothing follows.
     Lost(MachineError),
     /// It ended because it was told to. Nothing follows.
@@ -94,7 +97,16 @@ async fn live(
         booted = boot::boot(&start, teller) => booted?,
         () = finish_requested(commands) => return Ok(()),
     };
-    let result = work(&mut link, booted, start.python, &mut preparation, commands, teller).await;
+    let result = match start.lease.tenancy {
+        None => work(&mut link, booted, start.python, &mut preparation, commands, teller).await,
+        Some(tenancy) => {
+            let session = link.session();
+            tokio::select! {
+                result = work(&mut link, booted, start.python, &mut preparation, commands, teller) => result,
+                never = tenancy::keep(&session, tenancy, &start.boot_python, teller) => match never {},
+            }
+        }
+    };
     // Whatever happened, the runner is to end what it began.
     link.end().await;
     result

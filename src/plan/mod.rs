@@ -5,5 +5,7 @@
 mod options;
 mod settings;
 
-pub use options::{OPTIONS, OptionInfo};
-pub use settings::{Collect, ConfigFile, Flags, Mode, ProviderKind, SettingError, Settings, Sources};
+pub use options::{Kind, OPTIONS, OptionInfo, Scope};
+pub use settings::{
+    Collect, ConfigFile, Ec2Settings, Fallback, Flags, Mode, ProviderKind, SettingError, Settings, Sources,
+};

@@ -1,10 +1,10 @@
 //! Merging: a flag wins over a variable, a variable over `[tool.cloudist]`, that over the default.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
-use super::options::{OPTIONS, OptionInfo};
+use super::options::{Kind, OPTIONS, OptionInfo};
 
 /// Options as they were given on a command line, by name.
 pub type Flags = BTreeMap<String, Vec<String>>;
@@ -37,6 +37,32 @@ pub enum ProviderKind {
     Local,
 }
 
+/// What to do when spot machines run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    None,
+    OnDemand,
+}
+
+/// What is asked of EC2 besides the size of machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ec2Settings {
+    pub region: Option<String>,
+    pub profile: Option<String>,
+    pub instance_types: Vec<String>,
+    pub image: String,
+    pub subnets: Vec<String>,
+    pub security_groups: Vec<String>,
+    pub private_ip: bool,
+    /// Dollars an hour for one machine.
+    pub max_price: Option<f64>,
+    /// Dollars for the run.
+    pub budget: Option<f64>,
+    pub disk: ByteSize,
+    pub fallback: Fallback,
+    pub lease: Duration,
+}
+
 /// Everything that can be set about a run, checked and with its defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -49,7 +75,8 @@ pub struct Settings {
     pub interrupt_prob: u32,
     pub extra_files: Vec<String>,
     pub init_command: Option<String>,
-    pub provider: ProviderKind,
+    /// `None` leaves the choice to whoever knows whether there are credentials.
+    pub provider: Option<ProviderKind>,
     pub hosts: Vec<String>,
     /// How many embedded machines share the workers; `None` leaves the choice to the provider.
     pub local_machines: Option<u32>,
@@ -57,6 +84,7 @@ pub struct Settings {
     pub python: Option<String>,
     pub collect: Collect,
     pub snapshot_limit: ByteSize,
+    pub ec2: Ec2Settings,
 }
 
 /// The `[tool.cloudist]` table of one pyproject.toml.
@@ -122,10 +150,10 @@ impl Settings {
             .filter(|host| !host.is_empty())
             .map(str::to_owned)
             .collect();
-        // Without credentials for a cloud the machine at hand is the one that works.
-        let fallback = if hosts.is_empty() { ProviderKind::Local } else { ProviderKind::Hosts };
-        let provider = read.parsed("provider", "`ec2`, `hosts` or `local`", keyword)?.unwrap_or(fallback);
-        if provider == ProviderKind::Hosts && hosts.is_empty() {
+        let provider = read
+            .parsed("provider", "`ec2`, `hosts` or `local`", keyword)?
+            .or((!hosts.is_empty()).then_some(ProviderKind::Hosts));
+        if provider == Some(ProviderKind::Hosts) && hosts.is_empty() {
             return Err(SettingError::NoHosts);
         }
         Ok(Self {
@@ -147,6 +175,30 @@ impl Settings {
             snapshot_limit: read
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
+            ec2: Ec2Settings::read(&read)?,
+        })
+    }
+}
+
+impl Ec2Settings {
+    fn read(read: &Reader) -> Result<Self, SettingError> {
+        Ok(Self {
+            region: read.text("region")?,
+            profile: read.text("profile")?,
+            instance_types: read.list("instance-type")?,
+            image: read.text("image")?.unwrap_or_else(|| "al2023".into()),
+            subnets: read.list("subnet")?,
+            security_groups: read.list("security-group")?,
+            private_ip: read.parsed("private-ip", "`true` or `false`", truth)?.unwrap_or(false),
+            max_price: read.parsed("max-price", "an amount of dollars above 0", dollars)?,
+            budget: read.parsed("budget", "an amount of dollars above 0", dollars)?,
+            disk: read
+                .parsed("disk", "an amount of data of at least 8 GiB (a number of GiB, or with a unit)", disk)?
+                .unwrap_or(ByteSize::gib(16)),
+            fallback: read.parsed("fallback", "`none` or `on-demand`", keyword)?.unwrap_or(Fallback::None),
+            lease: read
+                .parsed("lease", "a duration of at least 5 seconds (90s, 15m, 1h)", lease)?
+                .unwrap_or(Duration::from_secs(15 * 60)),
         })
     }
 }
@@ -165,7 +217,7 @@ impl Reader<'_> {
         }
         let variable = option.variable();
         if let Some(value) = self.sources.variables.get(&variable).filter(|value| !value.is_empty()) {
-            let values = if option.repeatable {
+            let values = if option.kind == Kind::Many {
                 shlex::split(value)
                     .ok_or_else(|| SettingError::Quotes { origin: variable.clone(), value: value.clone() })?
             } else {
@@ -217,7 +269,7 @@ impl ConfigFile {
             Some(key) => Err(SettingError::UnknownKey {
                 path: self.path.display().to_string(),
                 key: key.clone(),
-                known: OPTIONS.iter().map(|option| option.name).collect::<Vec<_>>().join(", "),
+                known: OPTIONS.iter().map(|option| option.name.as_str()).collect::<Vec<_>>().join(", "),
             }),
         }
     }
@@ -231,7 +283,8 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
         toml::Value::String(text) => Some(vec![text.clone()]),
         toml::Value::Integer(number) => Some(vec![number.to_string()]),
         toml::Value::Float(number) => Some(vec![number.to_string()]),
-        toml::Value::Boolean(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+        toml::Value::Boolean(truth) => Some(vec![truth.to_string()]),
+        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
     }
 }
 
@@ -263,6 +316,26 @@ fn memory(value: &str) -> Option<ByteSize> {
     value.parse().ok().filter(|size: &ByteSize| size.as_u64() > 0)
 }
 
+fn truth(value: &str) -> Option<bool> {
+    match value {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn dollars(value: &str) -> Option<f64> {
+    fraction(value.trim_start_matches('$'))
+}
+
+fn disk(value: &str) -> Option<ByteSize> {
+    memory(value).filter(|size| *size >= ByteSize::gib(8))
+}
+
+fn lease(value: &str) -> Option<Duration> {
+    humantime::parse_duration(value).ok().filter(|lease| *lease >= Duration::from_secs(5))
+}
+
 macro_rules! keywords {
     ($type:ty { $($word:literal => $value:expr),+ $(,)? }) => {
         impl FromStr for $type {
@@ -289,6 +362,7 @@ macro_rules! keywords {
 
 keywords!(Mode { "test" => Mode::Test, "file" => Mode::File, "no" => Mode::No });
 keywords!(Collect { "auto" => Collect::Auto, "first" => Collect::First, "stream" => Collect::Stream });
+keywords!(Fallback { "none" => Fallback::None, "on-demand" => Fallback::OnDemand });
 keywords!(ProviderKind { "ec2" => ProviderKind::Ec2, "hosts" => ProviderKind::Hosts, "local" => ProviderKind::Local });
 
 #[cfg(test)]
@@ -350,8 +424,25 @@ mod tests {
     #[test]
     fn hosts_are_enough_to_choose_their_provider() {
         let merged = Settings::merge(&sources(&[("hosts", "a,b:22"), ("hosts", "c")], &[], "")).unwrap();
-        assert_eq!(merged.provider, ProviderKind::Hosts);
+        assert_eq!(merged.provider, Some(ProviderKind::Hosts));
         assert_eq!(merged.hosts, ["a", "b:22", "c"]);
+    }
+
+    #[test]
+    fn a_flag_is_set_by_any_word_for_yes() {
+        let private =
+            |flags: &[(&str, &str)], toml| Settings::merge(&sources(flags, &[], toml)).unwrap().ec2.private_ip;
+        assert!(private(&[("private-ip", "true")], "") && private(&[], "private-ip = true"));
+        assert!(!private(&[], "") && !private(&[], "private-ip = false"));
+    }
+
+    #[test]
+    fn dollars_and_durations() {
+        let merged = Settings::merge(&sources(&[("budget", "$0.50"), ("lease", "1h")], &[], "disk = 40")).unwrap();
+        assert_eq!(merged.ec2.budget, Some(0.5));
+        assert_eq!(merged.ec2.lease, Duration::from_secs(3600));
+        assert_eq!(merged.ec2.disk, ByteSize::gib(40));
+        assert!(error(&[("lease", "1")], &[], "").starts_with("--cd-lease: \"1\" is not a duration"));
     }
 
     #[test]

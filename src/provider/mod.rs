@@ -3,6 +3,7 @@
 //! Nothing above can tell the providers apart. A lease is an endpoint, not a connection: nothing here speaks to the
 //! machine over SSH.
 
+pub mod ec2;
 pub mod hosts;
 pub mod local;
 mod placement;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::model::MachineId;
 use crate::ssh::Endpoint;
 
+pub use ec2::{Bill, Ec2, Ec2Error, Ec2Plan};
 pub use hosts::{Hosts, HostsError};
 pub use local::{Local, LocalError};
 pub use placement::{Share, spread, spread_over};
@@ -30,13 +32,29 @@ pub struct Lease {
     pub patience: Duration,
     /// How many cores it has, where the provider knows.
     pub cores: Option<u32>,
+    /// For a machine that ends by itself.
+    pub tenancy: Option<Tenancy>,
+}
+
+/// The terms of a rented machine: it ends when it has not been spoken to for so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenancy {
+    pub lease: Duration,
+    /// The file there that holds until when, in seconds of its uptime.
+    pub file: &'static str,
 }
 
 /// What a provider has to tell while machines come.
 #[derive(Debug)]
 pub enum LeaseEvent {
     Ready(Box<Lease>),
-    Failed { machine: MachineId, name: String, error: ProviderError },
+    Failed {
+        machine: MachineId,
+        name: String,
+        error: ProviderError,
+    },
+    /// Something that the user should know.
+    Note(String),
 }
 
 /// What a run wants.
@@ -49,6 +67,8 @@ pub struct LaunchRequest {
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     #[error(transparent)]
+    Ec2(#[from] Ec2Error),
+    #[error(transparent)]
     Hosts(#[from] HostsError),
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -56,33 +76,59 @@ pub enum ProviderError {
 
 /// The source of a run's machines.
 pub enum Provider {
+    Ec2(Ec2),
     Local(Local),
     Hosts(Hosts),
 }
 
 impl Provider {
-    /// Begins to lease machines for as many workers as are asked for, and returns how many machines will be heard of.
+    /// Begins to lease machines for as many workers as are asked for. No more will be heard of them when `events` is closed.
     ///
-    /// Every machine is told of by one event, as soon as it is ready or has failed. Machine numbers count from 0.
-    pub fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) -> usize {
+    /// Every machine is told of by one event, as soon as it is ready or has failed. Machine numbers count from 0. Only a
+    /// provider that [can replace](Provider::can_replace) machines may be asked again.
+    pub fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
         match self {
+            Provider::Ec2(ec2) => ec2.launch(request, events),
             Provider::Local(local) => local.launch(request, events),
             Provider::Hosts(hosts) => hosts.launch(request, events),
         }
     }
 
-    /// Gives every machine back, also those that are still on their way. Nothing of this run stays behind.
-    pub async fn release_all(self) {
+    /// Whether there are more machines where the first came from.
+    pub fn can_replace(&self) -> bool {
+        matches!(self, Provider::Ec2(_))
+    }
+
+    /// Gives back one machine that is of no more use.
+    pub fn dismiss(&self, machine: MachineId) {
+        if let Provider::Ec2(ec2) = self {
+            ec2.dismiss(machine);
+        }
+    }
+
+    /// What the machines have cost until now, if they cost anything.
+    pub fn bill(&self) -> Option<Bill> {
         match self {
+            Provider::Ec2(ec2) => Some(ec2.bill()),
+            Provider::Local(_) | Provider::Hosts(_) => None,
+        }
+    }
+
+    /// Gives every machine back, also those that are still on their way. Nothing of this run stays behind.
+    pub async fn release_all(self) -> Result<(), ProviderError> {
+        match self {
+            Provider::Ec2(ec2) => ec2.release_all().await?,
             Provider::Local(local) => local.release_all().await,
             Provider::Hosts(hosts) => hosts.release_all().await,
         }
+        Ok(())
     }
 }
 
 impl ProviderError {
     pub fn help(&self) -> String {
         match self {
+            ProviderError::Ec2(error) => error.help(),
             ProviderError::Hosts(error) => error.help(),
             ProviderError::Local(error) => error.help(),
         }

@@ -232,6 +232,12 @@ impl<'a> CommandRun<'a> {
                 self.never_leased = true;
             }
             FleetEvent::LeasesOver => {}
+            FleetEvent::Note(text) => self.say(CommandOutput::Note(text)),
+            FleetEvent::Machine(machine, Event::Leaving { within }) => {
+                let name = self.fleet.name(machine);
+                let text = format!("{name} will be taken away in {} s: its command may not end", within.as_secs());
+                self.say(CommandOutput::Note(text));
+            }
             FleetEvent::Machine(machine, Event::Prepared(_)) => self.start(machine),
             FleetEvent::Machine(machine, Event::Message(message, blob)) => self.on_message(machine, message, blob),
             FleetEvent::Machine(machine, Event::Ended) => self.machine_gone(machine),

@@ -8,8 +8,6 @@ pub enum RunError {
     Settings(#[from] SettingError),
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    #[error("this version cannot rent machines from EC2 yet")]
-    NoEc2,
     #[error("failed to take a snapshot of the project")]
     Snapshot(#[from] SnapshotError),
     /// The last machine went; the first one's reason is usually the one that matters.

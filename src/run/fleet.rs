@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     machine::{self, Command, Event, MachineError, Preparation},
     model::MachineId,
-    provider::{LaunchRequest, Lease, LeaseEvent, Provider, ProviderError},
+    provider::{Bill, LaunchRequest, Lease, LeaseEvent, Provider, ProviderError},
 };
 
 /// Machine messages waiting for the coordinator; beyond it machines wait, and so do their runners.
@@ -43,6 +43,8 @@ pub enum FleetEvent {
         error: ProviderError,
     },
     Machine(MachineId, Event),
+    /// Something about the machines that the user should know.
+    Note(String),
     /// The provider has answered all that was asked for; no further machine will come.
     LeasesOver,
 }
@@ -65,6 +67,8 @@ pub struct Fleet {
     provider: Provider,
     plan: FleetPlan,
     leases: mpsc::Receiver<LeaseEvent>,
+    /// Another request to the provider is answered the same way.
+    lease_sender: mpsc::WeakSender<LeaseEvent>,
     leases_open: bool,
     events: mpsc::Receiver<(MachineId, Event)>,
     event_sender: mpsc::Sender<(MachineId, Event)>,
@@ -88,11 +92,13 @@ impl Fleet {
     pub fn launch(mut provider: Provider, plan: FleetPlan) -> Self {
         let (lease_sender, leases) = mpsc::channel(EVENTS_WAITING);
         let (event_sender, events) = mpsc::channel(EVENTS_WAITING);
+        let weak_sender = lease_sender.downgrade();
         provider.launch(LaunchRequest { workers: plan.workers }, lease_sender);
         Self {
             provider,
             plan,
             leases,
+            lease_sender: weak_sender,
             leases_open: true,
             events,
             event_sender,
@@ -102,6 +108,35 @@ impl Fleet {
             machine_of: HashMap::new(),
             held: VecDeque::new(),
         }
+    }
+
+    /// Asks for machines in the place of some that went. Answers whether there is any hope of them.
+    pub fn replace(&mut self, workers: u32) -> bool {
+        if !self.provider.can_replace() {
+            return false;
+        }
+        let sender = self.lease_sender.upgrade().unwrap_or_else(|| {
+            while let Ok(event) = self.leases.try_recv() {
+                let event = self.leased(event);
+                self.held.push_back(event);
+            }
+            let (sender, leases) = mpsc::channel(EVENTS_WAITING);
+            (self.leases, self.lease_sender) = (leases, sender.downgrade());
+            sender
+        });
+        self.leases_open = true;
+        self.provider.launch(LaunchRequest { workers }, sender);
+        true
+    }
+
+    /// Gives back a machine that is of no more use.
+    pub fn dismiss(&self, machine: MachineId) {
+        self.provider.dismiss(machine);
+    }
+
+    /// What the machines have cost until now, if they cost anything.
+    pub fn bill(&self) -> Option<Bill> {
+        self.provider.bill()
     }
 
     /// The run's name.
@@ -137,8 +172,7 @@ impl Fleet {
         loop {
             tokio::select! {
                 lease = self.leases.recv(), if self.leases_open => match lease {
-                    Some(LeaseEvent::Ready(lease)) => return self.admit(*lease),
-                    Some(LeaseEvent::Failed { name, error, .. }) => return FleetEvent::NotLeased { name, error },
+                    Some(event) => return self.leased(event),
                     None => {
                         self.leases_open = false;
                         return FleetEvent::LeasesOver;
@@ -187,8 +221,8 @@ impl Fleet {
         self.machines.len()
     }
 
-    /// Ends every machine and gives them back. Whatever they still say is dropped.
-    pub async fn finish(mut self) {
+    /// Ends every machine and gives them back. Whatever they still say is dropped. An error means that something may be left.
+    pub async fn finish(mut self) -> Result<(), ProviderError> {
         for member in self.machines.values() {
             member.commands.send(Command::Finish).ok();
         }
@@ -203,7 +237,15 @@ impl Fleet {
         };
         timeout(FINISH_PATIENCE, drained).await.ok();
         self.tasks.shutdown().await;
-        self.provider.release_all().await;
+        self.provider.release_all().await
+    }
+
+    fn leased(&mut self, event: LeaseEvent) -> FleetEvent {
+        match event {
+            LeaseEvent::Ready(lease) => self.admit(*lease),
+            LeaseEvent::Failed { name, error, .. } => FleetEvent::NotLeased { name, error },
+            LeaseEvent::Note(text) => FleetEvent::Note(text),
+        }
     }
 
     fn admit(&mut self, lease: Lease) -> FleetEvent {

@@ -15,6 +15,7 @@ from . import coverage
 from .bridge import Bridge
 from .controller import Controller, appear, hold_xdist_back
 from .hello import compose
+from .options import add_options, given_flags
 from .replay import Run
 from .terminal import count, uncaptured
 
@@ -36,59 +37,6 @@ IMPOSSIBLE = {
 }
 
 
-# Each also from [tool.cloudist] (without `cd-`) and from CLOUDIST_*; the engine merges and checks.
-OPTIONS = (
-    ("num-workers", "N", "store", "Workers, over all machines. Default: 2."),
-    (
-        "provider",
-        "{local,hosts,ec2}",
-        "store",
-        "Where machines come from. Default: hosts if any are named, else local.",
-    ),
-    ("hosts", "LIST", "append", "Machines to use: [user@]host[:port], separated by commas. Repeatable."),
-    ("python", "PATH", "store", "The interpreter on the machines. Default: this one on local, else python3."),
-    ("init-command", "CMD", "store", "A shell command to run once on each machine, before anything else."),
-    (
-        "extra-files",
-        "GLOB",
-        "append",
-        "Files to bring that ignore rules leave out or that lie elsewhere. Repeatable.",
-    ),
-    (
-        "tasks-per-worker-target",
-        "N",
-        "store",
-        "Group the tests (or files) into N chunks per worker. Default: none.",
-    ),
-    (
-        "collect",
-        "{auto,first,stream}",
-        "store",
-        "When tests may start: once all files are collected, or as they are. Default: auto, by the suite's size.",
-    ),
-    ("cpu-per-worker", "CPUS", "store", "CPUs a worker needs; fractions allowed. Default: 1."),
-    ("memory-per-worker", "SIZE", "store", "Memory a worker needs: a number of GiB, or 512MiB. Default: 2."),
-    (
-        "interrupt-prob",
-        "PERCENT",
-        "store",
-        "Highest acceptable chance that a cloud machine is taken away; 0 for none. Default: 80.",
-    ),
-    (
-        "local-machines",
-        "N",
-        "store",
-        "Embedded machines that share the workers of `local`. Default: one for four workers.",
-    ),
-    (
-        "snapshot-limit",
-        "SIZE",
-        "store",
-        "Refuse to send a project larger than this: GiB, or 500MiB. Default: 2.",
-    ),
-)
-
-
 class Alias:
     """Takes the plugin's other names, so that pytest doesn't load it once more by another way."""
 
@@ -105,8 +53,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         help="How tests are dealt out: one by one (test), a file's together (file), or not at all (no). "
         "Default: CLOUDIST_MODE, or `mode` in [tool.cloudist] of pyproject.toml, or no.",
     )
-    for name, metavar, action, help in OPTIONS:
-        group.addoption(f"--cd-{name}", metavar=metavar, action=action, default=None, help=help)
+    add_options(group)
 
 
 def chosen_mode(config: pytest.Config, options: Any) -> str:
@@ -141,15 +88,6 @@ def _cloudist_table(document: bytes) -> Optional[Dict[str, Any]]:
         return toml.loads(document.decode("utf-8")).get("tool", {}).get("cloudist")
     except ValueError:
         return None
-
-
-def given_flags(config: pytest.Config) -> Dict[str, List[str]]:
-    """The --cd- options that were given, as they were given."""
-    flags = {}
-    for name, value in vars(config.option).items():
-        if name.startswith("cd_") and value is not None:
-            flags[name[3:].replace("_", "-")] = value if isinstance(value, list) else [value]
-    return flags
 
 
 class Taking:
@@ -206,6 +144,8 @@ class Taking:
         yield
         if self.run is not None and self.run.summary and self.config.option.verbose >= 0:
             terminalreporter.write_line(closing_line(self.run.summary))
+            if self.run.summary.get("bill"):
+                terminalreporter.write_line(self.run.summary["bill"])
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:

@@ -22,14 +22,8 @@ OPTIONS_OF_CONTROLLERS = (
     (("--maxschedchunk",), {"dest": "maxschedchunk"}),
     (("-f", "--looponfail"), {"dest": "looponfail", "action": "store_true"}),
     (("--cloudist",), {"dest": "cloudist_mode", "nargs": "?"}),
-    *(
-        (("--cd-" + name,), {"dest": "cd_" + name.replace("-", "_"), "action": "append"})
-        for name in (
-            "num-workers provider hosts python init-command extra-files tasks-per-worker-target collect "
-            "cpu-per-worker memory-per-worker interrupt-prob local-machines snapshot-limit"
-        ).split()
-    ),
 )
+FLAGS = ("--cd-private-ip",)
 RESET = {
     "dist": "no",
     "distload": False,
@@ -68,15 +62,21 @@ def add_missing_options(config, parser, args):
     built = parser._getparser() if hasattr(parser, "_getparser") else parser.optparser
     taken = set(built._option_string_actions)
     group = parser.getgroup("cloudist-worker")
-    missing = [
-        (names, attributes) for names, attributes in OPTIONS_OF_CONTROLLERS if not taken.intersection(names)
-    ]
+    wanted = OPTIONS_OF_CONTROLLERS + tuple(own_options(args))
+    missing = [(names, attributes) for names, attributes in wanted if not taken.intersection(names)]
     for names, attributes in missing:
         group._addoption(*names, help="without effect here", **attributes)
     if missing:
         known = parser.parse_known_args(list(args), namespace=copy.copy(config.option))
         known.confcutdir = config.known_args_namespace.confcutdir
         config.known_args_namespace = known
+
+
+def own_options(args):
+    """The options of the local plugin that occur; what they mean was settled there."""
+    for name in sorted({str(arg).partition("=")[0] for arg in args if str(arg).startswith("--cd-")}):
+        action = {"action": "store_true"} if name in FLAGS else {"action": "append"}
+        yield (name,), dict(action, dest=name[2:].replace("-", "_"))
 
 
 def neutralise(config, basetemp, worker_id):

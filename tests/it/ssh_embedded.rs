@@ -46,15 +46,14 @@ async fn launch(workers: u32, pool: &Path) -> (Provider, Vec<Lease>) {
     let launcher = Launcher::new(program, vec!["machine".into()], pool.into(), env).expect("a launcher");
     let mut provider = Provider::Local(Local::with_launcher(launcher));
     let (sender, mut events) = mpsc::channel(8);
-    let count = provider.launch(LaunchRequest { workers }, sender);
+    provider.launch(LaunchRequest { workers }, sender);
     let mut leases = Vec::new();
     while let Some(event) = events.recv().await {
         match event {
             LeaseEvent::Ready(lease) => leases.push(*lease),
-            LeaseEvent::Failed { error, .. } => panic!("{error:?}"),
+            other => panic!("{other:?}"),
         }
     }
-    assert_eq!(leases.len(), count);
     leases.sort_by_key(|lease| lease.machine);
     (provider, leases)
 }
@@ -80,7 +79,7 @@ async fn a_command_runs_in_the_machines_own_home() {
     assert_eq!((done.status, done.stdout, done.stderr), (ExitStatus::Code(7), b"out\n".into(), b"err\n".into()));
     let child = session.exec("kill -SEGV $$").await.expect("a command");
     assert_eq!(child.output().await.expect("its end").status, ExitStatus::Signal("SEGV".into()));
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test]
@@ -98,12 +97,12 @@ async fn workers_are_spread_over_machines_with_homes_of_their_own() {
     homes.sort();
     homes.dedup();
     assert_eq!(homes.len(), 3);
-    provider.release_all().await;
+    provider.release_all().await.expect("all is given back");
 
     let (provider, leases) = launch(1, pool.path()).await;
     let session = Session::connect(&leases[0].endpoint).await.expect("a session");
     assert_eq!(output(&session, "ls").await, "mark", "a home is used again");
-    provider.release_all().await;
+    provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test]
@@ -117,7 +116,7 @@ async fn only_the_runs_own_key_opens_only_the_machines_own_door() {
     let endpoint = Endpoint { host_key: HostKey::Pinned(stranger.public_key().clone()), ..machines.endpoint() };
     let Err(error) = Session::connect(&endpoint).await else { panic!("an impostor got through") };
     assert!(matches!(error.failure, ConnectFailure::HostKey(HostKeyError::Mismatch { .. })), "{error:?}");
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +128,7 @@ async fn a_hundred_megabytes_go_each_way_at_the_same_time() {
     let both = async { tokio::join!(digest(child.stdout), send(child.stdin, bytes.clone())) };
     let (received, ()) = promptly(both).await;
     assert_eq!(received, (bytes.len(), sha256(&bytes)));
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +139,7 @@ async fn a_command_that_talks_before_it_listens_blocks_nobody() {
     let both = async { tokio::join!(child.stdout.collect(), send(child.stdin, noise(100 * MIB))) };
     let (received, ()) = promptly(both).await;
     assert_eq!(received.len(), 100_000_000 + (100 * MIB).to_string().len() + 1);
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,7 +154,7 @@ async fn a_command_that_never_reads_costs_patience_and_not_the_connection() {
     assert!(matches!(written, Err(ChildError::StdinClosed { .. })), "{written:?}");
     assert!(child.process.wait().await.expect("its end").success());
     assert_eq!(output(&session, "echo still here").await, "still here");
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test]
@@ -165,7 +164,7 @@ async fn an_output_that_nobody_wants_holds_up_nobody() {
     let child = session.exec("head -c 300000000 /dev/zero >&2; echo done").await.expect("a command");
     drop(child.stderr);
     assert_eq!(promptly(child.stdout.collect()).await, b"done\n");
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,7 +176,7 @@ async fn an_output_that_is_read_late_arrives_whole() {
     // Longer than a peer that doesn't answer would be borne with.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(promptly(digest(child.stdout)).await.0, 200_000_000);
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test]
@@ -190,7 +189,7 @@ async fn what_an_ended_command_said_can_still_be_read() {
     drop(child.process);
     drop(child.stdin);
     assert_eq!(promptly(child.stdout.collect()).await, b"early\nlate\n");
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test]
@@ -206,7 +205,7 @@ async fn many_commands_at_once() {
     for (number, command) in running.into_iter().enumerate() {
         assert_eq!(command.await.expect("a task"), number.to_string());
     }
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test]
@@ -218,7 +217,7 @@ async fn signals_reach_the_whole_group() {
     child.process.signal(Signal::TERM).await.expect("a signal");
     assert_eq!(child.process.wait().await.expect("its end"), ExitStatus::Signal("TERM".into()));
     gone(&pid).await;
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 #[tokio::test]
@@ -235,7 +234,7 @@ async fn a_command_dies_with_its_channel_and_with_its_connection() {
     let pid = first_line(&mut child.stdout).await;
     session.disconnect().await;
     gone(&pid).await;
-    machines.provider.release_all().await;
+    machines.provider.release_all().await.expect("all is given back");
 }
 
 /// A process that left its group, its session, and its parent.
@@ -249,7 +248,7 @@ async fn nothing_outlives_a_machine() {
     let pid = first_line(&mut child.stdout).await;
     assert!(child.process.wait().await.expect("its end").success());
     assert!(Path::new("/proc").join(&pid).exists());
-    promptly(machines.provider.release_all()).await;
+    promptly(machines.provider.release_all()).await.expect("all is given back");
     assert!(!Path::new("/proc").join(&pid).exists(), "gone when the machine is released");
     assert!(matches!(promptly(session.closed()).await, Disconnection::Dropped));
     assert!(matches!(session.exec("true").await, Err(ChildError::Disconnected { .. })));
@@ -278,5 +277,5 @@ async fn a_machine_that_cannot_start_says_why() {
     let Some(LeaseEvent::Failed { error, .. }) = events.recv().await else { panic!("it started") };
     assert!(error.to_string().contains("did not start"), "{error}");
     assert!(error.help().contains("CLOUDIST_CACHE_DIR"));
-    provider.release_all().await;
+    provider.release_all().await.expect("all is given back");
 }

@@ -71,10 +71,9 @@ impl Hosts {
         Self { list, config: Arc::new(config), resolving: JoinSet::new() }
     }
 
-    pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) -> usize {
+    pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
         let weights: Vec<u32> = self.list.hosts().iter().map(|host| host.weight).collect();
         let shares = spread_over(request.workers, &weights);
-        let count = shares.len();
         let entries = self.list.hosts();
         let leases = shares.into_iter().enumerate().filter_map(|(number, share)| {
             let entry = entries.get(share.machine)?.clone();
@@ -82,7 +81,6 @@ impl Hosts {
         });
         let leases: Vec<_> = leases.collect();
         self.resolving.spawn(resolve_all(leases, Arc::clone(&self.config), events));
-        count
     }
 
     pub(super) async fn release_all(mut self) {
@@ -112,7 +110,15 @@ async fn resolve_all(
             Ok(host) => {
                 let handshakes = servers.entry(host.entrance()).or_default().clone();
                 let endpoint = host.endpoint(&name, handshakes);
-                LeaseEvent::Ready(Box::new(Lease { machine, name, endpoint, workers, patience: PATIENCE, cores: None }))
+                LeaseEvent::Ready(Box::new(Lease {
+                    machine,
+                    name,
+                    endpoint,
+                    workers,
+                    patience: PATIENCE,
+                    cores: None,
+                    tenancy: None,
+                }))
             }
             Err(error) => LeaseEvent::Failed { machine, name, error: error.into() },
         };

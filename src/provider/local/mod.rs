@@ -83,13 +83,11 @@ impl Local {
         Self { count, ..self }
     }
 
-    pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) -> usize {
+    pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
         let shares = spread(request.workers, self.count);
-        let count = shares.len();
         for share in shares {
             self.machines.spawn(start(Arc::clone(&self.launcher), share, events.clone()));
         }
-        count
     }
 
     pub(super) async fn release_all(mut self) {
@@ -112,7 +110,15 @@ async fn start(launcher: Arc<Launcher>, share: Share, events: mpsc::Sender<Lease
     let (started, event) = match launcher.start(&name).await {
         Ok(started) => {
             let endpoint = started.endpoint(&launcher, &name);
-            let lease = Lease { machine, name, endpoint, workers: share.workers, patience: PATIENCE, cores: None };
+            let lease = Lease {
+                machine,
+                name,
+                endpoint,
+                workers: share.workers,
+                patience: PATIENCE,
+                cores: None,
+                tenancy: None,
+            };
             (Some(started), LeaseEvent::Ready(Box::new(lease)))
         }
         Err(error) => (None, LeaseEvent::Failed { machine, name, error: error.into() }),

@@ -1,5 +1,7 @@
 //! What machines say: they come, work, report, and go.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{TestRun, workers::Phase};
@@ -26,6 +28,7 @@ impl TestRun<'_> {
                 self.last_trouble = Some(RunError::Provider(error));
             }
             FleetEvent::LeasesOver => {}
+            FleetEvent::Note(text) => self.note(Level::Info, text, None),
             FleetEvent::Machine(machine, event) => self.on_machine(machine, event)?,
         }
         self.refuse_to_wait_for_nobody()
@@ -51,10 +54,12 @@ impl TestRun<'_> {
                 self.fleet.tell(machine, Command::Start { workers, count: self.rules.workers });
             }
             Event::Message(message, blob) => self.on_message(machine, message, blob)?,
+            Event::Leaving { within } => self.machine_leaves(machine, within),
             Event::Ended => self.machine_gone(machine),
             Event::Lost(error) => {
                 let help = error.help();
                 self.note(Level::Warning, text::chain(&error), help);
+                self.replace(machine);
                 self.last_trouble = Some(RunError::NoMachines { source: error });
                 self.machine_gone(machine);
             }
@@ -62,7 +67,29 @@ impl TestRun<'_> {
         Ok(())
     }
 
+    fn machine_leaves(&mut self, machine: MachineId, within: Duration) {
+        let name = self.fleet.name(machine).to_owned();
+        self.note(
+            Level::Info,
+            format!("{name} will be taken away in {} s: its tests go elsewhere", within.as_secs()),
+            None,
+        );
+        self.replace(machine);
+    }
+
+    /// Asks for another machine in the place of one that goes, where there are more and there is work for it.
+    fn replace(&mut self, machine: MachineId) {
+        if self.finished || self.stopping.is_some() || !self.workers.is_missed(machine) {
+            return;
+        }
+        let workers = self.workers.of(machine).len() as u32;
+        if self.replacements_left > 0 && self.fleet.replace(workers) {
+            self.replacements_left -= 1;
+        }
+    }
+
     fn machine_gone(&mut self, machine: MachineId) {
+        self.fleet.dismiss(machine);
         self.workers.machine_gone(machine);
         let _ = self.input(Input::MachineLost { machine });
     }

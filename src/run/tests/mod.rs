@@ -35,6 +35,9 @@ pub const SMALL_SUITE_FILES: u32 = 32;
 /// How often a test is begun anew after its machine was lost.
 const MAX_ATTEMPTS: NonZeroU32 = NonZeroU32::new(3).expect("three is not zero");
 
+/// A run of few workers may lose its machines a few times.
+const FEWEST_REPLACEMENTS: u32 = 8;
+
 /// Room that must be free towards the plugin before another machine message is taken in.
 const ROOM: usize = 32;
 
@@ -98,6 +101,8 @@ pub struct TestRun<'a> {
     last_trouble: Option<RunError>,
     lost: usize,
     counted: usize,
+    /// Machines that may still be asked for in the place of others.
+    replacements_left: u32,
 }
 
 struct Stopping {
@@ -107,7 +112,6 @@ struct Stopping {
 impl<'a> TestRun<'a> {
     pub fn new(rules: Rules, fleet: &'a mut Fleet, bridge: &'a mut Bridge) -> Self {
         Self {
-            rules,
             fleet,
             bridge,
             scheduler: None,
@@ -121,6 +125,8 @@ impl<'a> TestRun<'a> {
             last_trouble: None,
             lost: 0,
             counted: 0,
+            replacements_left: rules.workers.max(FEWEST_REPLACEMENTS),
+            rules,
         }
     }
 

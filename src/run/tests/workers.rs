@@ -1,6 +1,6 @@
 //! The workers of a test run: which machine each is on and whether it still works.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{MachineId, WorkerId};
 
@@ -26,6 +26,8 @@ const MAX_DEATHS: u32 = 5;
 #[derive(Default)]
 pub struct Workers {
     by_id: BTreeMap<WorkerId, Worker>,
+    /// Machines whose place has been given to another.
+    replaced: BTreeSet<MachineId>,
 }
 
 impl Workers {
@@ -66,6 +68,12 @@ impl Workers {
         let Some(worker) = self.by_id.get_mut(&worker) else { return false };
         worker.deaths += 1;
         worker.deaths < MAX_DEATHS
+    }
+
+    /// Whether the machine's workers are missed and nobody was asked for in their place. Says so once.
+    pub fn is_missed(&mut self, machine: MachineId) -> bool {
+        let works = self.by_id.values().any(|worker| worker.machine == machine && worker.phase != Phase::Down);
+        works && self.replaced.insert(machine)
     }
 
     pub fn machine_gone(&mut self, machine: MachineId) {

@@ -1,0 +1,149 @@
+//! Machines that are rented from EC2 for a run, and given back at its end.
+//!
+//! Nothing is set up in the account beforehand. Everything that is made carries the run's tag, and is on record here before
+//! it is made; each machine ends by itself when it has not been spoken to for a lease. See docs/design/ec2.md.
+
+mod advisor;
+mod api;
+mod arrival;
+mod bill;
+mod choice;
+mod clearing;
+mod desk;
+mod error;
+mod image;
+mod launch;
+mod ledger;
+mod market;
+mod network;
+mod offer;
+mod refusal;
+pub mod sweep;
+mod tags;
+mod user_data;
+
+use std::{env, path::PathBuf, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{LaunchRequest, LeaseEvent};
+use crate::{model::MachineId, plan::Ec2Settings};
+
+pub use api::{Cloud, Place};
+pub use bill::{Account, Bill};
+pub use choice::{Choice, ChoiceError, Expected, Pool, Refusal, Wish, choose};
+pub use error::Ec2Error;
+pub use market::{Supply, supply};
+pub use offer::{Architecture, Interruption, Market, Offer, Price, PriceBasis};
+pub use user_data::LEASE_FILE;
+
+/// What a run wants of EC2.
+#[derive(Clone, Debug)]
+pub struct Ec2Plan {
+    /// Names the run on everything that is made for it.
+    pub run: String,
+    pub cpu_per_worker: f64,
+    pub memory_per_worker_mib: u64,
+    pub interrupt_prob: u32,
+    pub settings: Ec2Settings,
+}
+
+/// The provider: a line to the desk, which is a task that owns all that is rented.
+pub struct Ec2 {
+    orders: mpsc::UnboundedSender<Order>,
+    stop: CancellationToken,
+    desk: JoinHandle<Result<(), Ec2Error>>,
+    account: watch::Receiver<Account>,
+    began: Instant,
+}
+
+enum Order {
+    Launch {
+        request: LaunchRequest,
+        events: mpsc::Sender<LeaseEvent>,
+    },
+    /// A single machine is of no more use.
+    Dismiss(MachineId),
+}
+
+impl Ec2Plan {
+    pub fn place(&self) -> Place {
+        Place { region: self.settings.region.clone(), profile: self.settings.profile.clone() }
+    }
+
+    fn market(&self) -> Market {
+        if self.interrupt_prob == 0 { Market::OnDemand } else { Market::Spot }
+    }
+
+    /// What is asked of machines for so many workers.
+    pub fn wish(&self, workers: u32) -> Wish {
+        Wish {
+            workers,
+            cpu_per_worker: self.cpu_per_worker,
+            memory_per_worker_mib: self.memory_per_worker_mib,
+            interrupt_prob: self.interrupt_prob,
+            market: self.market(),
+            instance_types: self.settings.instance_types.clone(),
+            architecture: Architecture::X86_64,
+            max_price: self.settings.max_price,
+            zones: None,
+        }
+    }
+}
+
+impl Ec2 {
+    pub fn new(plan: Ec2Plan) -> Self {
+        let (orders, order_receiver) = mpsc::unbounded_channel();
+        let (account_sender, account) = watch::channel(Account::default());
+        let (stop, began) = (CancellationToken::new(), Instant::now());
+        let desk = desk::Desk::new(plan, stop.clone(), account_sender, began);
+        Self { orders, stop, desk: tokio::spawn(desk.serve(order_receiver)), account, began }
+    }
+
+    pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
+        self.orders.send(Order::Launch { request, events }).ok();
+    }
+
+    pub(super) fn dismiss(&self, machine: MachineId) {
+        self.orders.send(Order::Dismiss(machine)).ok();
+    }
+
+    /// What the run has cost up to now.
+    pub(super) fn bill(&self) -> Bill {
+        self.account.borrow().bill(self.began.elapsed())
+    }
+
+    pub(super) async fn release_all(self) -> Result<(), Ec2Error> {
+        let Self { orders, stop, desk, .. } = self;
+        stop.cancel();
+        drop(orders);
+        desk.await.unwrap_or(Err(Ec2Error::Broken))
+    }
+}
+
+/// Whether it looks as if AWS credentials were set up here. Asks nobody.
+pub fn credentials_in_sight() -> bool {
+    let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let variables = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ];
+    let file = |variable: &str, usual: &str| {
+        let named = env::var_os(variable).map(PathBuf::from);
+        named.or_else(|| Some(env::home_dir()?.join(usual))).is_some_and(|path| path.is_file())
+    };
+    variables.into_iter().any(set)
+        || file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")
+        || file("AWS_CONFIG_FILE", ".aws/config")
+}
+
+/// How long a rented machine may take to let us in, from the moment it has an address.
+const BOOT_PATIENCE: Duration = Duration::from_secs(240);
