@@ -9,10 +9,10 @@ import urllib.request
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from client import Client, encoded, error_codes, ids_of
-from rig import Rig
+from rig import DROP, Rig
 
 
 def described(client: Client, **query: Any) -> list:
@@ -310,6 +310,16 @@ def test_a_call_can_be_met_before_and_after_its_effect(client: Client) -> None:
     call = client.rig.wait_call("CreateFleet")
     assert call.took_effect and call.error is None and call.reply["FleetId"]
     assert call.parameters["Type"] == "instant"
+
+
+def test_a_call_can_be_dropped_before_its_effect(client: Client) -> None:
+    client.prepare()
+    remove = client.rig.on_call("CreateFleet", lambda call: DROP)
+    with pytest.raises(ConnectionClosedError):
+        client.fleet(1)
+    remove()
+    assert client.rig.instances() == [] and not client.rig.calls["CreateFleet"][0].took_effect
+    client.fleet(1)
 
 
 def test_a_call_can_be_held(client: Client) -> None:

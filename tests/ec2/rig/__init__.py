@@ -19,8 +19,8 @@ rig.environment             variables for the client: endpoint, credentials, reg
 rig.listing()               {"instances": [...], "security groups", "launch templates", "key pairs", "fleets",
                             "volumes", "images"}: what a run could leave behind; terminated instances and
                             deleted fleets are not in it
-rig.calls                   the log: iterate, len(), rig.calls["CreateFleet"], .actions(), .clear(); a Call has
-                            action, parameters, reply, error (code), message, took_effect, began, ended
+rig.calls                   the log: iterate, len(), rig.calls["CreateFleet"], .actions(), .clear(). A Call
+                            has action, parameters, reply, error (code), message, took_effect, began, ended
 rig.problems                what went wrong in the rig itself; `with` raises it at the end
 
 rig.wait_call(action, timeout=20, count=1)     -> Call, once answered
@@ -29,8 +29,9 @@ rig.wait_ssh(id, timeout=20)                   -> Instance, once its sshd listen
 rig.wait(condition, timeout=20)                -> its result; asked anew after each change of an instance
 
 rig.instances(), rig.instance(id)   an Instance has id, state, type, zone, market ("spot" or "on-demand"),
-                            public_ip, private_ip, tags, launched, user_data (bytes), console, key_name, fleet,
-                            client_token, reason (code, message), image, groups, shutdown_behavior, volumes
+                            public_ip, private_ip, tags, launched, user_data (bytes), console, key_name,
+                            fleet, client_token, reason (code, message), image, groups, volumes,
+                            shutdown_behavior
 instance.machine            its Machine while there is one: directory, ssh_log(), console(), processes(),
                             armed() (the seconds its timed shutdown was last asked for, or None)
 rig.processes(id)           process ids on this host of all that runs in the machine
@@ -45,7 +46,8 @@ rig.freeze(id), rig.thaw(id)    everything in it stopped and continued
 rig.price(type, zone, dollars)                 rig.advisor(type, bucket, savings=65)
 rig.web.broken = True                          rig.lose_default_vpc()
 rig.on_call(action, callback, when="before")   callback(call) inside the call: "before" its effect, or "after"
-                            it and before the reply is sent; gives a function that takes the hook away
+                            it and before the reply is sent; a callback that gives rig.DROP (of this package)
+                            ends the call there without an answer. Gives a function that takes the hook away
 
 rig.faults                  clear() ends all; `times`: so often (None: always), `skip`: not the first ones
     of calls ("*": every action)
@@ -58,14 +60,16 @@ rig.faults                  clear() ends all; `times`: so often (None: always), 
     .never_boots()  .fails_to_boot()  .vanishes()  .impostor()  .ssh_blocked()  .no_python()
     .disk_full(size="256k")  .late(seconds=0.5): descriptions don't know it for so long
 
-In a machine the login user is `ec2-user` (`ubuntu` on Ubuntu images). /home /root /tmp /run /var /etc /dev/shm are
-its own, the rest is the host's, target/venvs and the interpreters behind it included. `shutdown`, `poweroff`,
-`halt`, `systemctl`, `systemd-run` and `sudo` are stand-ins. AWS_EC2_METADATA_SERVICE_ENDPOINT says where its
-metadata service is. User data: `#cloud-config` with bootcmd, write_files, ssh_keys (ed25519),
-ssh_authorized_keys, runcmd; or a `#!` script. What is not understood is named in the console.
+In a machine the login user is `ec2-user` (`ubuntu` on Ubuntu images). /home /root /tmp /run /var /etc and
+/dev/shm are its own, the rest is the host's, target/venvs and the interpreters behind it included.
+`shutdown`, `poweroff`, `halt`, `systemctl`, `systemd-run` and `sudo` are stand-ins. The variable
+AWS_EC2_METADATA_SERVICE_ENDPOINT says where its metadata service is. User data: `#cloud-config` with bootcmd,
+write_files, ssh_keys (ed25519), ssh_authorized_keys, runcmd; or a `#!` script. What is not understood is
+named in the console.
 """
 
+from .api import DROP
 from .errors import ApiError
 from .rig import Rig
 
-__all__ = ["ApiError", "Rig"]
+__all__ = ["DROP", "ApiError", "Rig"]

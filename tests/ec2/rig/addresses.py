@@ -50,7 +50,7 @@ class Addresses:
 
 
 class Silence:
-    """Addresses whose port 22 answers nothing: their listener's queue is full, so the kernel drops each SYN."""
+    """Addresses whose port 22 answers nothing: their listener's queue is full, so SYNs are dropped."""
 
     def __init__(self) -> None:
         self._sockets: Dict[str, Tuple[socket.socket, ...]] = {}

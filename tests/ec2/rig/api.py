@@ -23,6 +23,7 @@ from .ec2_response import Ec2Response, from_moto
 from .errors import ApiError
 from .faults import Faults
 
+DROP = "drop"
 Hook = Callable[[Call], Any]
 READ_ONLY = ("Describe", "Get", "List", "Search")
 LARGE = ("DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "DescribeSpotPriceHistory")
@@ -152,7 +153,9 @@ class Api:
     def _run_hooks(self, call: Call, when: str) -> None:
         for action, moment, hook in list(self._hooks):
             if moment == when and action in (call.action, "*"):
-                hook(call)
+                if hook(call) == DROP:
+                    call.error = "(dropped)"
+                    raise Dropped
 
     def _identity(self, request: Request, identity: str) -> Response:
         action = request.form.get("Action", "")

@@ -216,7 +216,7 @@ class Instances:
     # Ends.
 
     def end(self, instance: Instance, reason: Any, final: str = "terminated") -> None:
-        """From the outside: `terminate_seconds` in `shutting-down`, although the machine is killed at once."""
+        """From the outside: `terminate_seconds` in `shutting-down`, though the machine is killed at once."""
         with self.changed:
             if instance.state in ("terminated", "shutting-down") or self._closed:
                 return

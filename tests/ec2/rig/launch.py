@@ -15,8 +15,8 @@ from .market import Market
 
 CAPACITY = (
     "We currently do not have sufficient {type} capacity in the Availability Zone you requested ({zone}). "
-    "Our system will be working on provisioning additional capacity. You can currently get {type} capacity by "
-    "not specifying an Availability Zone in your request or choosing another."
+    "Our system will be working on provisioning additional capacity. You can currently get {type} capacity "
+    "by not specifying an Availability Zone in your request or choosing another."
 )
 
 
@@ -47,7 +47,7 @@ class Launcher:
         return template.get_version(specification.get("Version") or template.default_version_number)
 
     def place(self, data: Dict[str, Any], type: str) -> Place:
-        """The subnet asked for, or the default one of the zone asked for or of the first that has the type."""
+        """The subnet asked for, or the default one of the zone asked for, or of any that has the type."""
         subnets = {subnet.id: subnet for subnet in self._backend.describe_subnets()}
         interfaces = data.get("NetworkInterfaces") or []
         wanted = data.get("SubnetId") or next(
@@ -77,8 +77,8 @@ class Launcher:
             raise ApiError(
                 "InvalidParameterValue",
                 f"The architecture '{','.join(self._market.architectures(type))}' of the specified instance "
-                f"type does not match the architecture '{image.architecture}' of the specified AMI. Specify an "
-                "instance type and an AMI that have matching architectures, and try again.",
+                f"type does not match the architecture '{image.architecture}' of the specified AMI. Specify "
+                "an instance type and an AMI that have matching architectures, and try again.",
             )
         if not self._market.offered(type, place.zone):
             raise ApiError(

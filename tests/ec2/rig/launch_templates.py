@@ -1,4 +1,4 @@
-"""Descriptions of launch templates, which moto gives without renewed tags, pages or resolved image aliases."""
+"""Descriptions of launch templates, which moto gives without renewed tags, pages or resolved images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A machine: Linux namespaces on this host, with a file tree, a login user and an OpenSSH server of its own.
 
-Starts, freezes and ends it, and lays out the directory from which `init.sh` makes it. Knows nothing of the API.
+Starts, freezes and ends it, and lays out the directory from which `init.sh` makes it. Knows of no API.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ class Rig:
         self.account.instances.crash(self.instance(identity), CRASHED)
 
     def lose(self, identity: str) -> None:
-        """Its host is gone: nothing closes its connections, they just fall silent. The API says terminated."""
+        """Its host is gone: nothing closes its connections, they just fall silent; terminated likewise."""
         self.account.instances.lose(self.instance(identity), CRASHED)
 
     def freeze(self, identity: str) -> None:
@@ -210,8 +210,9 @@ class Rig:
     def on_call(
         self, action: str, callback: Callable[[Call], Any], when: str = "before"
     ) -> Callable[[], None]:
-        """Calls back in the middle of each such call ("*": of any): `before` it has an effect, or `after` it
-        had it and before it is answered. The result takes the hook away again."""
+        """Calls back in the middle of each such call ("*": of any): `before` it has an effect, or `after`
+        that and before it is answered. A callback that gives `DROP` ends the call there: the connection
+        closes, and a call that was met before its effect has none. The result takes the hook away again."""
         if when not in ("before", "after"):
             raise ValueError(f"a hook is called before or after, not {when!r}")
         return self._api.on_call(action, when, callback)
