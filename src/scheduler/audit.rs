@@ -72,20 +72,21 @@ impl Scheduler {
                 tests += unit.len() - unit.load.files;
             }
             assert_eq!(length, state.queue.len());
-            assert!(state.status == Status::Live || length == 0, "{worker} is gone and has a queue");
+            let may_hold = matches!(state.status, Status::Serving | Status::Leaving);
+            assert!(may_hold || length == 0, "{worker} is {:?} and has a queue", state.status);
         }
         assert_eq!(tests, self.catalog.queued_tests);
         let queued = |stage: Stage| matches!(stage, Stage::Queued { .. });
         assert_eq!(files as usize, self.catalog.files().filter(|(_, record)| queued(record.stage)).count());
         for (test, home) in self.pool.tests() {
-            let lives = home.is_none_or(|home| self.fleet.live(home).is_some());
-            assert!(lives, "{test} is kept for a worker that is gone");
+            let serves = home.is_none_or(|home| self.fleet.serving(home).is_some());
+            assert!(serves, "{test} is kept for a worker that is gone or going");
         }
     }
 
     fn audit_fleet(&self) {
         let count = |status: Status| self.fleet.iter().filter(|(_, state)| state.status == status).count();
-        assert_eq!(self.fleet.live as usize, count(Status::Live));
+        assert_eq!(self.fleet.serving as usize, count(Status::Serving));
         assert_eq!(self.fleet.returning as usize, count(Status::Returning));
         let promised: u32 = self.fleet.iter().filter_map(|(_, state)| state.recall).map(|recall| recall.thieves).sum();
         assert_eq!(self.fleet.promised, promised);
@@ -94,7 +95,11 @@ impl Scheduler {
         }
         assert!(self.touched.is_empty());
         for (worker, state) in self.fleet.iter() {
-            let idle = state.status == Status::Live && state.queue.len() == 0;
+            let idle = state.status == Status::Serving && state.queue.len() == 0;
+            let on_its_way = state.queue.len() > 0 || state.recall.is_some();
+            assert!(state.status != Status::Leaving || on_its_way, "{worker} has nothing left and isn't closed");
+            let announced = self.fleet.is_announced(state.machine);
+            assert!(!announced || state.status != Status::Serving, "{worker} serves on a machine that is leaving");
             assert_eq!(self.fleet.idle.contains(&worker), idle, "{worker}");
             let kept = self.pool.tests_of(Some(worker));
             assert!(!idle || kept == 0, "{worker} is idle and {kept} tests are kept for it");

@@ -37,7 +37,7 @@ pub struct Config {
     /// Groups the work into `planned_workers` times this many chunks of consecutive tests, or of consecutive files in
     /// [`Mode::File`]. A chunk is handed out as a whole. Chunks of tests imply [`Collect::First`].
     pub chunks_per_worker: Option<NonZeroU32>,
-    /// How often a test may be running, or a file being collected, when its machine is lost.
+    /// How often a test may be running, or a file being collected, when its machine is lost without notice.
     pub max_attempts: NonZeroU32,
     /// Failures after which the run is aborted.
     pub maxfail: Option<NonZeroU32>,

@@ -33,7 +33,7 @@ impl Scheduler {
             return true;
         }
         let Some(cost) = self.waiting_cost(state) else { return units < 2 };
-        let plenty = self.pool.files.len() as u64 >= 2 * u64::from(self.fleet.live)
+        let plenty = self.pool.files.len() as u64 >= 2 * u64::from(self.fleet.serving)
             || self.pool.tests_of(Some(worker)) > 0
             || self.pool.tests_of(None) > 0;
         plenty && cost < HORIZON && waiting < MOST_WAITING

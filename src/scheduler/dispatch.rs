@@ -20,6 +20,7 @@ impl Scheduler {
         }
         for &worker in &touched {
             self.sweep(now, worker);
+            self.see_off(now, worker);
             self.refile(worker);
         }
         for &worker in &touched {
@@ -47,7 +48,7 @@ impl Scheduler {
 
     /// Files a worker anew after its queue, or the pool's share for it, has changed.
     pub(super) fn refile(&mut self, worker: WorkerId) {
-        let Some(state) = self.fleet.live(worker) else { return };
+        let Some(state) = self.fleet.serving(worker) else { return };
         let need = self.need(worker, state);
         let due = self.due(worker, state);
         self.fleet.file(worker, need, due);
@@ -73,7 +74,7 @@ impl Scheduler {
         }
         let Some(parcel) = self.pool.first_of(None) else { return false };
         let sharers = match u32::try_from(self.fleet.idle.len()) {
-            Ok(0) => self.fleet.live.saturating_mul(2),
+            Ok(0) => self.fleet.serving.saturating_mul(2),
             idle => idle.unwrap_or(u32::MAX),
         };
         let share = self.pool.tests_of(None).div_ceil(sharers.max(1));
@@ -99,7 +100,7 @@ impl Scheduler {
 
     fn give_files(&mut self, now: Time, worker: WorkerId, files: &[FileId]) {
         let execute = self.phase == Phase::Running;
-        let Some(state) = self.fleet.live_mut(worker) else { return };
+        let Some(state) = self.fleet.serving_mut(worker) else { return };
         state.barren = false;
         let unit = state.open_unit(Tie::Free, now);
         for &file in files {
@@ -113,7 +114,7 @@ impl Scheduler {
 
     /// `tests` are in order.
     pub(super) fn give_tests(&mut self, now: Time, worker: WorkerId, tests: &[TestId], tie: Tie) {
-        let Some(state) = self.fleet.live_mut(worker) else { return };
+        let Some(state) = self.fleet.serving_mut(worker) else { return };
         state.barren &= tie != Tie::Free;
         let unit = state.open_unit(tie, now);
         for &test in tests {

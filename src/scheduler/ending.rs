@@ -58,9 +58,9 @@ impl Scheduler {
             .collect()
     }
 
-    /// Gives everything up once there is nobody left to do it.
+    /// Gives everything up once there is nobody left to do it. Workers of leaving machines only finish what they are at.
     fn abandon_if_deserted(&mut self) {
-        let deserted = self.leases_over && self.fleet.live == 0 && self.fleet.returning == 0;
+        let deserted = self.leases_over && self.fleet.serving == 0 && self.fleet.returning == 0;
         if !deserted || matches!(self.phase, Phase::Over(_)) {
             return;
         }
@@ -91,7 +91,7 @@ impl Scheduler {
     fn finish(&mut self, ending: Ending) {
         self.phase = Phase::Over(ending);
         for (worker, state) in self.fleet.iter() {
-            if state.status == Status::Live {
+            if matches!(state.status, Status::Serving | Status::Leaving) {
                 self.actions.push_back(Action::CloseWorker { worker });
             }
         }

@@ -13,10 +13,22 @@ use super::time::Time;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
-    Live,
+    /// May be given work.
+    Serving,
+    /// Its machine is about to go: it finishes what it is at.
+    Leaving,
+    /// Was told to end its session before the run was over.
+    Closed,
     /// Died, and a fresh process was announced.
     Returning,
     Gone,
+}
+
+impl Status {
+    /// Whether there is a process, as far as is known.
+    pub fn lives(self) -> bool {
+        matches!(self, Status::Serving | Status::Leaving | Status::Closed)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,12 +94,14 @@ pub(super) struct Fleet {
     machines: BTreeMap<MachineId, BTreeSet<WorkerId>>,
     /// What still comes from there was sent before.
     lost: BTreeSet<MachineId>,
+    /// About to be lost, or lost after notice was given.
+    announced: BTreeSet<MachineId>,
     pub idle: BTreeSet<WorkerId>,
     pub low: BTreeSet<WorkerId>,
     victims: BTreeSet<(Due, WorkerId)>,
     /// Recalls that idle workers wait for, by the end of their patience.
     promises: BTreeSet<(Time, WorkerId)>,
-    pub live: u32,
+    pub serving: u32,
     pub returning: u32,
     /// Idle workers for which a recall is under way.
     pub promised: u32,
@@ -99,19 +113,65 @@ impl Fleet {
     }
 
     pub fn live(&self, worker: WorkerId) -> Option<&Worker> {
-        self.get(worker).filter(|state| state.status == Status::Live)
+        self.get(worker).filter(|state| state.status.lives())
     }
 
     pub fn live_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
-        self.workers.get_mut(&worker).filter(|state| state.status == Status::Live)
+        self.workers.get_mut(&worker).filter(|state| state.status.lives())
+    }
+
+    /// A worker that may be given work.
+    pub fn serving(&self, worker: WorkerId) -> Option<&Worker> {
+        self.get(worker).filter(|state| state.status == Status::Serving)
+    }
+
+    pub fn serving_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(&worker).filter(|state| state.status == Status::Serving)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
         self.workers.iter().map(|(&id, worker)| (id, worker))
     }
 
-    pub fn lives(&self, process: Process) -> bool {
-        self.live(process.worker).is_some_and(|worker| worker.life == process.life)
+    /// Whether this very process may be given work.
+    pub fn serves(&self, process: Process) -> bool {
+        self.serving(process.worker).is_some_and(|worker| worker.life == process.life)
+    }
+
+    /// The machine is about to go; these are its workers. `None` if that was known, or it is gone.
+    pub fn announce(&mut self, machine: MachineId) -> Option<BTreeSet<WorkerId>> {
+        let is_news = !self.lost.contains(&machine) && self.announced.insert(machine);
+        is_news.then(|| self.machines.get(&machine).cloned().unwrap_or_default())
+    }
+
+    pub fn is_announced(&self, machine: MachineId) -> bool {
+        self.announced.contains(&machine)
+    }
+
+    /// The worker gets nothing more; a recall that is on its way is still waited for. A process that was to return won't be of use.
+    pub fn withdraw(&mut self, worker: WorkerId) {
+        match self.get(worker).map(|state| state.status) {
+            Some(Status::Serving) => {
+                self.file(worker, Need::Nothing, None);
+                self.set_status(worker, Status::Leaving);
+                if let Some(state) = self.workers.get_mut(&worker) {
+                    state.swept = false;
+                }
+            }
+            Some(Status::Returning) => self.set_status(worker, Status::Gone),
+            _ => {}
+        }
+    }
+
+    /// The worker is told that nothing more comes.
+    pub fn close(&mut self, worker: WorkerId) {
+        self.set_status(worker, Status::Closed);
+    }
+
+    pub fn mark_swept(&mut self, worker: WorkerId) {
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.swept = true;
+        }
     }
 
     /// The machine is gone for good; these were its workers.
@@ -126,7 +186,7 @@ impl Fleet {
             return false;
         }
         let (life, queue) = match self.workers.get_mut(&worker) {
-            Some(known) if known.status == Status::Live => return false,
+            Some(known) if known.status.lives() => return false,
             Some(known) => {
                 if let Some(others) = self.machines.get_mut(&known.machine) {
                     others.remove(&worker);
@@ -138,9 +198,11 @@ impl Fleet {
             }
             None => (0, Queue::default()),
         };
+        let status = if self.is_announced(machine) { Status::Leaving } else { Status::Serving };
+        self.serving += u32::from(status == Status::Serving);
         let fresh = Worker {
             machine,
-            status: Status::Live,
+            status,
             life,
             queue,
             head_since: now,
@@ -152,22 +214,22 @@ impl Fleet {
         };
         self.workers.insert(worker, fresh);
         self.machines.entry(machine).or_default().insert(worker);
-        self.live += 1;
         true
     }
 
     /// The worker's process is gone. Its queue is still to be drained.
     pub fn leave(&mut self, worker: WorkerId, status: Status) {
-        let Some(state) = self.workers.get(&worker) else { return };
-        let before = state.status;
         self.set_recall(worker, None);
         self.file(worker, Need::Nothing, None);
+        self.set_status(worker, status);
+    }
+
+    fn set_status(&mut self, worker: WorkerId, status: Status) {
+        let Some(state) = self.workers.get_mut(&worker) else { return };
+        let before = std::mem::replace(&mut state.status, status);
         let count = |status: Status, wanted: Status| u32::from(status == wanted);
-        self.live = self.live - count(before, Status::Live) + count(status, Status::Live);
+        self.serving = self.serving - count(before, Status::Serving) + count(status, Status::Serving);
         self.returning = self.returning - count(before, Status::Returning) + count(status, Status::Returning);
-        if let Some(state) = self.workers.get_mut(&worker) {
-            state.status = status;
-        }
     }
 
     pub fn drain_queue(&mut self, worker: WorkerId) -> Vec<Entry> {

@@ -125,7 +125,7 @@ impl Scheduler {
         }
         for (mut of_unit, removed) in returned.into_values() {
             match self.tie_of_returned(removed) {
-                Some(tie) if self.phase == Phase::Running => {
+                Some(tie) if self.phase == Phase::Running && !self.is_leaving(worker) => {
                     of_unit.sort_unstable();
                     self.give_tests(now, worker, &of_unit, tie);
                 }
@@ -199,10 +199,10 @@ impl Scheduler {
         }
     }
 
-    /// The process that collected this file, while it lives.
+    /// The process that collected this file, while it may be given work.
     pub(super) fn home(&self, file: FileId) -> Option<Process> {
         match self.catalog.file(file)?.stage {
-            Stage::Collected { home } if self.fleet.lives(home) => Some(home),
+            Stage::Collected { home } if self.fleet.serves(home) => Some(home),
             _ => None,
         }
     }

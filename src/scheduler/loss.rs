@@ -1,6 +1,7 @@
 //! What is lost with a process or a machine, and what becomes of it.
 //!
-//! The test that a dead process was running is final; everything else is run again elsewhere, within `max_attempts`.
+//! The test that a dead process was running is final; everything else is run again elsewhere, within `max_attempts`. A loss of
+//! which notice was given is nobody's fault and counts no attempt.
 
 use crate::model::{FileId, MachineId, TestId, WorkerId};
 
@@ -26,8 +27,8 @@ impl Scheduler {
         slot: Slot,
     ) -> Verdict {
         let status = match slot {
-            Slot::Returns => Status::Returning,
-            Slot::Gone => Status::Gone,
+            Slot::Returns if !self.is_leaving(worker) => Status::Returning,
+            Slot::Returns | Slot::Gone => Status::Gone,
         };
         if self.fleet.live(worker).is_none() {
             // Its fresh process failed, or the same death is told twice.
@@ -39,14 +40,16 @@ impl Scheduler {
         }
         let culprit_known = running.is_some_and(|test| self.crashed(worker, test))
             || collecting.is_some_and(|file| self.killed_by_collection(worker, file));
-        let blame = if culprit_known { Blame::Nobody } else { Blame::Head };
+        let excused = culprit_known || self.is_leaving(worker);
+        let blame = if excused { Blame::Nobody } else { Blame::Head };
         self.lose(&[worker], status, blame);
         if culprit_known || (running.is_none() && collecting.is_none()) { Verdict::Accepted } else { Verdict::Stale }
     }
 
     pub(super) fn machine_lost(&mut self, machine: MachineId) -> Verdict {
         let workers: Vec<WorkerId> = self.fleet.lose_machine(machine).into_iter().collect();
-        self.lose(&workers, Status::Gone, Blame::Head);
+        let blame = if self.fleet.is_announced(machine) { Blame::Nobody } else { Blame::Head };
+        self.lose(&workers, Status::Gone, blame);
         if workers.is_empty() { Verdict::Stale } else { Verdict::Accepted }
     }
 

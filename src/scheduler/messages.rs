@@ -51,7 +51,14 @@ pub enum Input {
         collecting: Option<FileId>,
         slot: Slot,
     },
-    /// The machine is gone for good, with all its workers.
+    /// The machine will be taken away, or may be: in so long, or sooner. Nothing more is given to its workers; each is closed
+    /// once it has nothing left, and who joins there later, at once. Accepted once for each machine.
+    MachineLeaving {
+        machine: MachineId,
+        /// Decides nothing: what is running is left to run however long it takes, and everything else is fetched at once.
+        within: Duration,
+    },
+    /// The machine is gone for good, with all its workers. If it was announced, no attempt is counted.
     MachineLost {
         machine: MachineId,
     },
@@ -88,7 +95,7 @@ pub enum Verdict {
 pub enum Action {
     /// Append to the worker's queue.
     Run { worker: WorkerId, file: FileId, work: Work },
-    /// Take so many entries back from the end of the worker's queue.
+    /// Take so many entries back from the end of the worker's queue, or all that are there.
     Recall { worker: WorkerId, count: u32 },
     /// Every file has been collected, or given up.
     CollectionComplete { tests: u32 },

@@ -12,6 +12,7 @@ mod ending;
 mod fleet;
 mod grouping;
 mod intake;
+mod leaving;
 mod loss;
 mod messages;
 mod pace;
@@ -113,6 +114,7 @@ impl Scheduler {
             Input::WorkerDied { worker, running, collecting, slot } => {
                 self.worker_died(worker, running, collecting, slot)
             }
+            Input::MachineLeaving { machine, within: _ } => self.machine_leaving(machine),
             Input::MachineLost { machine } => self.machine_lost(machine),
             Input::WorkerRetired { worker } => self.worker_retired(worker),
             Input::LeasesOver => {

@@ -217,7 +217,7 @@ impl Scheduler {
         self.send_recall(now, victim, entries, thieves);
     }
 
-    fn send_recall(&mut self, now: Time, worker: WorkerId, count: u32, thieves: u32) {
+    pub(super) fn send_recall(&mut self, now: Time, worker: WorkerId, count: u32, thieves: u32) {
         let given = self.fleet.live(worker).map_or(0, |state| state.queue.opened());
         let patience_ends = now + PATIENCE.max(self.round_trip.value() * 4);
         self.fleet.set_recall(worker, Some(PendingRecall { asked: now, given, thieves, patience_ends }));
@@ -230,7 +230,7 @@ impl Scheduler {
         if self.phase != Phase::Draining {
             return;
         }
-        let Some(state) = self.fleet.live(worker) else { return };
+        let Some(state) = self.fleet.serving(worker) else { return };
         if state.swept || state.recall.is_some() {
             return;
         }
@@ -246,9 +246,7 @@ impl Scheduler {
         drop(entries);
         let count = state.queue.len();
         self.send_recall(now, worker, count, 0);
-        if let Some(state) = self.fleet.live_mut(worker) {
-            state.swept = true;
-        }
+        self.fleet.mark_swept(worker);
     }
 }
 

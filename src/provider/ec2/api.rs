@@ -390,27 +390,41 @@ impl Cloud {
         let instances = self.instances_by_tag(key, values.clone());
         let templates = self.client.describe_launch_templates().set_filters(filters()).send();
         let groups = self.client.describe_security_groups().set_filters(filters()).send();
-        let fleets = self.client.describe_fleets().send();
+        let fleets = self.fleets(key, &values);
         let (instances, templates, groups, fleets) = tokio::join!(instances, templates, groups, fleets);
         let templates = templates.map_err(|error| Ec2Error::of("DescribeLaunchTemplates", error))?;
         let groups = groups.map_err(|error| Ec2Error::of("DescribeSecurityGroups", error))?;
-        // DescribeFleets knows no filter by tag.
-        let fleets = fleets.map_err(|error| Ec2Error::of("DescribeFleets", error))?;
-        let ours = |tags: &[Tag]| {
-            tags.iter().any(|tag| {
-                tag.key() == Some(key) && tag.value().is_some_and(|value| values.iter().any(|one| one == value))
-            })
-        };
-        let living = fleets.fleets().iter().filter(|fleet| {
-            let state = fleet.fleet_state().map_or("", |state| state.as_str());
-            !state.starts_with("deleted") && ours(fleet.tags())
-        });
         Ok(Belongings {
             instances: instances?,
-            fleets: living.filter_map(|fleet| fleet.fleet_id.clone()).collect(),
+            fleets: fleets?,
             templates: templates.launch_templates().iter().filter_map(|made| made.launch_template_id.clone()).collect(),
             groups: groups.security_groups().iter().filter_map(|made| made.group_id.clone()).collect(),
         })
+    }
+
+    /// Fleets with such a tag that were not deleted. `DescribeFleets` shows instant ones by their ids alone.
+    async fn fleets(&self, key: &str, values: &[String]) -> Result<Vec<String>, Ec2Error> {
+        let tags = self
+            .client
+            .describe_tags()
+            .filters(filter("key", [key.to_owned()]))
+            .filters(filter("value", values.to_vec()))
+            .filters(filter("resource-type", ["fleet".to_owned()]))
+            .send()
+            .await
+            .map_err(|error| Ec2Error::of("DescribeTags", error))?;
+        let ids: Vec<String> = tags.tags().iter().filter_map(|tag| tag.resource_id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let found = self.client.describe_fleets().set_fleet_ids(Some(ids)).send().await;
+        let found = match found.map_err(|error| Ec2Error::of("DescribeFleets", error)) {
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            found => found?,
+        };
+        let lives = |state: &str| !state.starts_with("deleted");
+        let living = found.fleets().iter().filter(|fleet| fleet.fleet_state().is_none_or(|state| lives(state.as_str())));
+        Ok(living.filter_map(|fleet| fleet.fleet_id.clone()).collect())
     }
 
     /// The runs whose tags are on anything in this region. What is renewed last counts.
