@@ -135,6 +135,12 @@ pub struct TaggedRun {
     pub overdue: bool,
 }
 
+/// EC2 refuses to hear of less, in dollars an hour.
+const LEAST_PRICE: f64 = 0.001;
+
+/// As many instant fleets as EC2 deletes in one call.
+const FLEETS_AT_ONCE: usize = 25;
+
 const TRIES: u32 = 5;
 const CALL_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -291,7 +297,7 @@ impl Cloud {
                 .instance_type(one.instance_type.as_str().into())
                 .subnet_id(&one.subnet)
                 .weighted_capacity(f64::from(one.weight))
-                .set_max_price(one.max_unit_price.map(|price| format!("{price:.6}")))
+                .set_max_price(one.max_unit_price.map(|price| format!("{:.6}", price.max(LEAST_PRICE))))
                 .build()
         });
         let config = FleetLaunchTemplateConfigRequest::builder()
@@ -478,17 +484,16 @@ impl Cloud {
     }
 
     pub async fn delete_fleets(&self, ids: &[String]) -> Result<(), Ec2Error> {
-        if ids.is_empty() {
-            return Ok(());
-        }
-        let call = self.client.delete_fleets().set_fleet_ids(Some(ids.to_vec())).terminate_instances(true).send().await;
-        let reply = call.map_err(|error| Ec2Error::of("DeleteFleets", error))?;
-        for failed in reply.unsuccessful_fleet_deletions() {
-            let error = failed.error();
-            let code = error.and_then(|error| error.code()).map_or("", |code| code.as_str());
-            if code != "fleetIdDoesNotExist" {
-                let detail = error.and_then(|error| error.message()).unwrap_or_default().to_owned();
-                return Err(Ec2Error::of_code("DeleteFleets", code.to_owned(), detail));
+        for some in ids.chunks(FLEETS_AT_ONCE) {
+            let call = self.client.delete_fleets().set_fleet_ids(Some(some.to_vec())).terminate_instances(true);
+            let reply = call.send().await.map_err(|error| Ec2Error::of("DeleteFleets", error))?;
+            for failed in reply.unsuccessful_fleet_deletions() {
+                let error = failed.error();
+                let code = error.and_then(|error| error.code()).map_or("", |code| code.as_str());
+                if code != "fleetIdDoesNotExist" {
+                    let detail = error.and_then(|error| error.message()).unwrap_or_default().to_owned();
+                    return Err(Ec2Error::of_code("DeleteFleets", code.to_owned(), detail));
+                }
             }
         }
         Ok(())
