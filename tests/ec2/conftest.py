@@ -10,7 +10,9 @@ from typing import Callable, Iterator
 import pytest
 
 from client import Client
+from renter import SCRIPTS, Renter, all_gone
 from rig import Rig
+from tool import BINARY
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,6 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     if not os.access("/usr/sbin/sshd", os.X_OK):
         raise pytest.UsageError("/usr/sbin/sshd is not there or cannot be executed")
+    if not os.access(BINARY, os.X_OK):
+        raise pytest.UsageError(f"{BINARY} is not there or cannot be executed")
 
 
 @pytest.fixture
@@ -45,3 +49,32 @@ def rig(rigs: Callable[..., Rig]) -> Rig:
 @pytest.fixture
 def client(rig: Rig, tmp_path: pathlib.Path) -> Client:
     return Client(rig, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """What is known of the market is kept here from test to test."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def renters(
+    rigs: Callable[..., Rig], tmp_path: pathlib.Path, cache: pathlib.Path
+) -> Iterator[Callable[..., Renter]]:
+    """Makes users of the tool, each with an account of its own, on whose machines pytest is installed."""
+    made = []
+
+    def make(own_cache: bool = False, **named: object) -> Renter:
+        place = tmp_path / f"renter-{len(made)}"
+        rig = rigs(**{"machine_path": [SCRIPTS], **named})
+        made.append(Renter(rig, place, place / "cache" if own_cache else cache))
+        return made[-1]
+
+    yield make
+    for renter in made:
+        all_gone(renter.tool.mark)
+
+
+@pytest.fixture
+def renter(renters: Callable[..., Renter]) -> Renter:
+    return renters()

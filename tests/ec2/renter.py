@@ -1,0 +1,128 @@
+"""Somebody who rents machines: the real `cloudist`, and pytest with its hook, in an account of the rig.
+
+Starts runs and tells what they left; what should come of them is the tests' business.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import textwrap
+import uuid
+from typing import Dict, List, Mapping, Optional
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "cli"))
+
+from processes import all_gone  # noqa: E402
+from rig import Rig  # noqa: E402
+from rig.instance import Instance  # noqa: E402
+from tool import Done, Tool  # noqa: E402
+
+SCRIPTS = pathlib.Path(sys.executable).parent
+PATIENCE = 60.0
+
+INI = "[pytest]\naddopts = -p no:cacheprovider\n"
+OUTCOME = re.compile(r"^(?:\[gw\d+\].* )?(\S+::\S+) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)", re.MULTILINE)
+
+
+def outcomes(done: Done) -> Dict[str, str]:
+    """Each verbose line's node id with its outcome; a node id that is reported twice fails here."""
+    found: Dict[str, str] = {}
+    for node, word in OUTCOME.findall(done.out):
+        assert node not in found, f"{node} was reported twice\n{done}"
+        found[node] = word
+    return found
+
+
+def summary(done: Done) -> str:
+    """What pytest's last line counts, without its time."""
+    return re.findall(r"^=* ?((?:\d+ \w+(?:, )?)+) in [\d.]+s", done.out, re.MULTILINE)[-1]
+
+
+class Renter:
+    """One user on one computer, with a project, against one account."""
+
+    def __init__(self, rig: Rig, directory: pathlib.Path, cache: pathlib.Path) -> None:
+        self.rig = rig
+        self.before = rig.listing()
+        self.state = directory / "state"
+        self.root = directory / "project"
+        self.tool = Tool(
+            cache,
+            uuid.uuid4().hex,
+            CLOUDIST_STATE_DIR=str(self.state),
+            **rig.environment,
+        )
+        self.tool.environment["CLOUDIST_BIN"] = self.tool.command()[0]
+        self._heard: Dict[int, bytes] = {}
+        self.project({})
+
+    def project(self, files: Mapping[str, str]) -> None:
+        for name, content in {"pytest.ini": INI, **files}.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(content).lstrip("\n"))
+
+    # Runs.
+
+    def run(self, *arguments: str, env: Optional[Mapping[str, Optional[str]]] = None, **more: float) -> Done:
+        return self.tool(*arguments, cwd=self.root, env=dict(env or {}), **more)
+
+    def pytest(self, *options: str, args: tuple = (), **more) -> Done:
+        """`cloudist pytest`; `args` are for pytest itself."""
+        return self.run("pytest", *options, "--", *args, **more)
+
+    def start(self, *arguments: str, **more) -> subprocess.Popen:
+        return self.tool.start(*arguments, cwd=self.root, **more)
+
+    def finish(self, process: subprocess.Popen, patience: float = PATIENCE) -> Done:
+        """With what was heard of its output before."""
+        done = self.tool.finish(process, patience=patience)
+        done.raw_out = self._heard.pop(process.pid, b"") + done.raw_out
+        return done
+
+    def hear(self, process: subprocess.Popen, text: str) -> None:
+        """Reads what the process prints until it has printed this."""
+        while text.encode() not in self._heard.setdefault(process.pid, b""):
+            piece = os.read(process.stdout.fileno(), 65536)
+            assert piece, f"{text!r} was not printed\n{self.finish(process)}"
+            self._heard[process.pid] += piece
+
+    def pytest_command(self, *arguments: str) -> List[str]:
+        return [sys.executable, "-m", "pytest", *arguments]
+
+    def plain(self, *arguments: str) -> Done:
+        """pytest without cloudist."""
+        return self.tool(cwd=self.root, command=self.pytest_command(*arguments))
+
+    def hook(self, *arguments: str, **more) -> Done:
+        """`pytest --cloudist=test`, in a project that `cloudist init` has prepared."""
+        self.init()
+        return self.tool(cwd=self.root, command=self.pytest_command("--cloudist=test", *arguments), **more)
+
+    def init(self) -> None:
+        self.run("init").check(0)
+
+    # What is there.
+
+    def records(self) -> List[str]:
+        """The ledger: the runs that may have rented something."""
+        directory = self.state / "runs"
+        return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+
+    def launched(self) -> List[Instance]:
+        return self.rig.instances()
+
+    def machines_gone(self, patience: float = PATIENCE) -> None:
+        if self.launched():
+            self.rig.wait_state("terminated", timeout=patience)
+
+    def nothing_left(self) -> None:
+        """The account is what it was, nothing is on record, and no process of the tool lives."""
+        all_gone(self.tool.mark)
+        self.machines_gone()
+        assert self.rig.listing() == self.before
+        assert self.records() == []
