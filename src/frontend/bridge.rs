@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio::{
     net::unix::pipe,
+    signal::unix::{SignalKind, signal},
     sync::mpsc,
     task::{self, JoinHandle},
 };
@@ -45,7 +46,8 @@ pub fn bridge() -> Result<u8, Failure> {
     });
     let (read, write) = pipes.map_err(|error| internal("failed to take over stdin and stdout", error.into()))?;
     runtime()?.block_on(async {
-        let line = Line::open(read, write)?;
+        let mut line = Line::open(read, write)?;
+        line.part_on_signals()?;
         serve(line, None).await;
         Ok(0)
     })
@@ -68,6 +70,7 @@ pub struct Line {
     bridge: Bridge,
     reader: JoinHandle<()>,
     writer: JoinHandle<()>,
+    watcher: Option<JoinHandle<()>>,
 }
 
 impl Line {
@@ -81,7 +84,24 @@ impl Line {
             bridge: Bridge { incoming, outgoing },
             reader: tokio::spawn(pump_in(read, incoming_sender)),
             writer: tokio::spawn(pump_out(write, outgoing_receiver)),
+            watcher: None,
         })
+    }
+
+    /// Whoever ends this process by a signal gets what the end of the local pytest brings: all machines are given back.
+    fn part_on_signals(&mut self) -> Result<(), Failure> {
+        let failed = |error| internal("failed to watch for signals", error);
+        let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
+        let reader = self.reader.abort_handle();
+        self.watcher = Some(tokio::spawn(async move {
+            tokio::select! {
+                _ = terminations.recv() => {}
+                _ = hangups.recv() => {}
+            }
+            reader.abort();
+        }));
+        Ok(())
     }
 
     async fn tell(&self, message: &ToPlugin) {
@@ -90,11 +110,14 @@ impl Line {
 
     /// Sends what is still waiting and lets the plugin hang up first.
     async fn hang_up(self) {
-        let Self { bridge: Bridge { mut incoming, outgoing }, reader, writer } = self;
+        let Self { bridge: Bridge { mut incoming, outgoing }, reader, writer, watcher } = self;
         drop(outgoing);
         writer.await.ok();
         while incoming.recv().await.is_some() {}
         reader.await.ok();
+        if let Some(watcher) = watcher {
+            watcher.abort();
+        }
     }
 }
 

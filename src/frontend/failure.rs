@@ -48,7 +48,7 @@ fn code(error: &RunError) -> u8 {
         RunError::Settings(_) => exit_code::SETTINGS,
         RunError::Provider(ProviderError::Hosts(error)) if error.is_misspelled() => exit_code::SETTINGS,
         RunError::Provider(ProviderError::Ec2(error)) if error.is_a_wrong_setting() => exit_code::SETTINGS,
-        RunError::Provider(_) | RunError::NothingLeased => exit_code::NO_MACHINE,
+        RunError::Provider(_) | RunError::BudgetSpent | RunError::NothingLeased => exit_code::NO_MACHINE,
         RunError::Snapshot(_) => exit_code::SNAPSHOT,
         RunError::NoMachines { source } => match source.stage() {
             Stage::Connect | Stage::Serve => exit_code::NO_MACHINE,
@@ -82,6 +82,7 @@ fn help(error: &RunError) -> Option<String> {
                 .into(),
         ),
         RunError::Internal(_) => Some("this is a fault of cloudist: please report it with the lines above".into()),
+        RunError::BudgetSpent => Some("raise --cd-budget, or ask for fewer workers".into()),
         RunError::NothingLeased
         | RunError::Interpreter { .. }
         | RunError::Command { .. }

@@ -94,6 +94,7 @@ async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
     let failed = |error: io::Error| Failure::new(exit_code::INTERNAL, format!("failed to follow pytest: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
     loop {
         tokio::select! {
             status = child.wait() => return status.map_err(failed),
@@ -102,7 +103,7 @@ async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
                     pass_on(child, rustix::process::Signal::INT);
                 }
             }
-            _ = terminations.recv() => {
+            _ = async { tokio::select! { _ = terminations.recv() => {}, _ = hangups.recv() => {} } } => {
                 pass_on(child, rustix::process::Signal::TERM);
                 if timeout(Duration::from_secs(20), child.wait()).await.is_err() {
                     child.kill().await.map_err(failed)?;

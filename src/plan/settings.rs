@@ -228,7 +228,11 @@ impl Reader<'_> {
         let Some(file) = &self.sources.file else { return Ok(None) };
         let Some(value) = file.table.get(name) else { return Ok(None) };
         let origin = format!("{}: [tool.cloudist] {name}", file.path.display());
-        let values = texts(value).ok_or_else(|| SettingError::Type { origin: origin.clone() })?;
+        let values = match value {
+            toml::Value::Boolean(truth) if option.kind == Kind::Flag => Some(vec![truth.to_string()]),
+            value => texts(value),
+        };
+        let values = values.ok_or_else(|| SettingError::Type { origin: origin.clone() })?;
         Ok(Some(Given { origin, values }))
     }
 
@@ -283,8 +287,7 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
         toml::Value::String(text) => Some(vec![text.clone()]),
         toml::Value::Integer(number) => Some(vec![number.to_string()]),
         toml::Value::Float(number) => Some(vec![number.to_string()]),
-        toml::Value::Boolean(truth) => Some(vec![truth.to_string()]),
-        toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+        toml::Value::Boolean(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
     }
 }
 

@@ -114,6 +114,14 @@ impl Provider {
         }
     }
 
+    /// Comes to an end when the run has to, lest it cost more than it may.
+    pub async fn budget_spent(&self) {
+        match self {
+            Provider::Ec2(ec2) => ec2.budget_spent().await,
+            Provider::Local(_) | Provider::Hosts(_) => std::future::pending().await,
+        }
+    }
+
     /// Gives every machine back, also those that are still on their way. Nothing of this run stays behind.
     pub async fn release_all(self) -> Result<(), ProviderError> {
         match self {

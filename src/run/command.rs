@@ -97,6 +97,7 @@ pub struct CommandRun<'a> {
     interrupts: u32,
     /// Some machine could not be had.
     never_leased: bool,
+    budget_spent: bool,
     /// Bytes of stdin that are on their way to the command.
     stdin_travelling: u64,
 }
@@ -120,6 +121,7 @@ impl<'a> CommandRun<'a> {
             last_trouble: None,
             interrupts: 0,
             never_leased: false,
+            budget_spent: false,
             stdin_travelling: 0,
         }
     }
@@ -134,6 +136,9 @@ impl<'a> CommandRun<'a> {
         let mut stdin_open = self.plan.stdin == Stdin::PassedOn;
         let listener = self.output.clone();
         while !self.over() {
+            if self.budget_spent {
+                return Err(RunError::BudgetSpent);
+            }
             let room = self.output.capacity() >= ROOM;
             tokio::select! {
                 result = &mut preparing, if !prepared => {
@@ -232,6 +237,10 @@ impl<'a> CommandRun<'a> {
                 self.never_leased = true;
             }
             FleetEvent::LeasesOver => {}
+            FleetEvent::BudgetSpent => {
+                self.signal_all(Signal::Terminate);
+                self.budget_spent = true;
+            }
             FleetEvent::Note(text) => self.say(CommandOutput::Note(text)),
             FleetEvent::Machine(machine, Event::Leaving { within }) => {
                 let name = self.fleet.name(machine);

@@ -13,6 +13,8 @@ pub enum RunError {
     /// The last machine went; the first one's reason is usually the one that matters.
     #[error("no machine is left to work on")]
     NoMachines { source: MachineError },
+    #[error("the run was stopped: it has cost almost as much as it may")]
+    BudgetSpent,
     #[error("no machine could be had")]
     NothingLeased,
     /// No worker could begin its pytest session.

@@ -43,6 +43,8 @@ pub enum FleetEvent {
         error: ProviderError,
     },
     Machine(MachineId, Event),
+    /// The run has cost what it may.
+    BudgetSpent,
     /// Something about the machines that the user should know.
     Note(String),
     /// The provider has answered all that was asked for; no further machine will come.
@@ -70,6 +72,8 @@ pub struct Fleet {
     /// Another request to the provider is answered the same way.
     lease_sender: mpsc::WeakSender<LeaseEvent>,
     leases_open: bool,
+    /// Said once.
+    budget_spent: bool,
     events: mpsc::Receiver<(MachineId, Event)>,
     event_sender: mpsc::Sender<(MachineId, Event)>,
     preparation: watch::Sender<Option<Arc<Preparation>>>,
@@ -100,6 +104,7 @@ impl Fleet {
             leases,
             lease_sender: weak_sender,
             leases_open: true,
+            budget_spent: false,
             events,
             event_sender,
             preparation: watch::Sender::new(None),
@@ -178,6 +183,10 @@ impl Fleet {
                         return FleetEvent::LeasesOver;
                     }
                 },
+                () = self.provider.budget_spent(), if !self.budget_spent => {
+                    self.budget_spent = true;
+                    return FleetEvent::BudgetSpent;
+                }
                 Some((machine, event)) = self.events.recv() => {
                     if matches!(event, Event::Lost(_) | Event::Ended)
                         && let Some(member) = self.machines.get_mut(&machine)

@@ -429,7 +429,8 @@ impl Cloud {
             found => found?,
         };
         let lives = |state: &str| !state.starts_with("deleted");
-        let living = found.fleets().iter().filter(|fleet| fleet.fleet_state().is_none_or(|state| lives(state.as_str())));
+        let living =
+            found.fleets().iter().filter(|fleet| fleet.fleet_state().is_none_or(|state| lives(state.as_str())));
         Ok(living.filter_map(|fleet| fleet.fleet_id.clone()).collect())
     }
 
@@ -462,7 +463,9 @@ impl Cloud {
 
     pub async fn terminate(&self, ids: &[String]) -> Result<(), Ec2Error> {
         for some in ids.chunks(500) {
-            let call = self.client.terminate_instances().set_instance_ids(Some(some.to_vec())).send().await;
+            let call = self.client.terminate_instances().set_instance_ids(Some(some.to_vec()));
+            // Nothing on the machines is worth an orderly shutdown, and the group goes only after the machines.
+            let call = call.skip_os_shutdown(true).send().await;
             match call.map_err(|error| Ec2Error::of("TerminateInstances", error)) {
                 Err(error) if error.is_not_found() => self.terminate_one_by_one(some).await?,
                 result => result.map(|_| ())?,
@@ -474,7 +477,7 @@ impl Cloud {
     /// One that isn't known makes EC2 refuse the whole list.
     async fn terminate_one_by_one(&self, ids: &[String]) -> Result<(), Ec2Error> {
         for id in ids {
-            let call = self.client.terminate_instances().instance_ids(id).send().await;
+            let call = self.client.terminate_instances().instance_ids(id).skip_os_shutdown(true).send().await;
             match call.map_err(|error| Ec2Error::of("TerminateInstances", error)) {
                 Err(error) if !error.is_not_found() => return Err(error),
                 _ => {}

@@ -101,6 +101,11 @@ pub fn choose(offers: &[Offer], wish: &Wish) -> Result<Choice, ChoiceError> {
     {
         return Err(ChoiceError::unknown_type(name, offers));
     }
+    let odd =
+        |offer: &&Offer| wish.instance_types.contains(&offer.instance_type) && offer.architecture != wish.architecture;
+    if let Some(offer) = offers.iter().find(odd) {
+        return Err(ChoiceError::mixed(offer, wish, offers));
+    }
     let mut candidates = Vec::new();
     let mut refused = Vec::new();
     for offer in offers.iter().filter(|offer| wish.considers(offer)) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    api::{Belongings, Cloud, State},
+    api::{Belongings, Cloud},
     error::Ec2Error,
     tags,
 };
@@ -61,14 +61,4 @@ async fn remove_groups(cloud: &Cloud, groups: &[String]) -> Result<(), Ec2Error>
         }
     }
     Ok(())
-}
-
-/// Ends single machines of a run that goes on.
-pub async fn dismiss(cloud: &Cloud, ids: &[String]) -> Result<(), Ec2Error> {
-    cloud.terminate(ids).await
-}
-
-/// Whether none of them costs anything any more.
-pub fn all_gone(instances: &[super::api::Seen]) -> bool {
-    instances.iter().all(|seen| matches!(seen.state, State::Going | State::Gone))
 }

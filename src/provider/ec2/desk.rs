@@ -3,13 +3,13 @@
 //! Takes orders one after another; what takes long and changes nothing, watching machines come, it leaves to tasks of its
 //! own. It ends by giving everything back, whatever went before.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use russh::keys::PrivateKey;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -54,10 +54,22 @@ pub(super) struct Desk {
     ledger: Option<Ledger>,
     cloud: Option<Cloud>,
     account: watch::Sender<Account>,
+    /// When the run has cost almost what it may.
+    budget_ends: Option<Instant>,
+    spent: CancellationToken,
 }
 
+/// Time to end the run and its machines before the budget is passed.
+const BUDGET_MARGIN: Duration = Duration::from_secs(20);
+
 impl Desk {
-    pub fn new(plan: Ec2Plan, stop: CancellationToken, account: watch::Sender<Account>, began: Instant) -> Self {
+    pub fn new(
+        plan: Ec2Plan,
+        stop: CancellationToken,
+        spent: CancellationToken,
+        account: watch::Sender<Account>,
+        began: Instant,
+    ) -> Self {
         Self {
             plan,
             stop,
@@ -70,6 +82,8 @@ impl Desk {
             ledger: None,
             cloud: None,
             account,
+            budget_ends: None,
+            spent,
         }
     }
 
@@ -86,6 +100,10 @@ impl Desk {
                 },
                 _ = renewal.tick() => self.renew().await,
                 Some(_) = self.arrivals.join_next() => {}
+                () = at(self.budget_ends), if self.budget_ends.is_some() => {
+                    self.budget_ends = None;
+                    self.spent.cancel();
+                }
             }
         }
         self.close().await
@@ -118,12 +136,14 @@ impl Desk {
             }
         };
         // Nothing of this changes anything, so all of it is asked at once.
-        let (subnets, supply, image, address) = tokio::try_join!(
-            network::subnets(&cloud, &self.plan),
-            market::supply(&cloud),
-            BootImage::find(&cloud, &wanted, "x86_64"),
-            address,
-        )?;
+        let supply_and_image = async {
+            let supply = market::supply(&cloud).await?;
+            let architecture = self.plan.wish(1, &supply.offers).architecture.to_string();
+            let image = BootImage::find(&cloud, &wanted, &architecture).await?;
+            Ok((supply, image))
+        };
+        let (subnets, (supply, image), address) =
+            tokio::try_join!(network::subnets(&cloud, &self.plan), supply_and_image, address)?;
         if self.stop.is_cancelled() {
             return Ok(());
         }
@@ -167,16 +187,26 @@ impl Desk {
         self.account.send_modify(|account| account.stays.push(stay));
     }
 
+    pub fn spent_by_now(&self) -> f64 {
+        self.account.borrow().spent_by(self.began.elapsed())
+    }
+
+    pub fn watch_budget(&mut self) {
+        let ends = self.plan.settings.budget.and_then(|budget| self.account.borrow().reaches(budget));
+        self.budget_ends = ends.map(|ends| self.began + ends.saturating_sub(BUDGET_MARGIN));
+    }
+
     pub async fn dismiss(&mut self, machine: MachineId) {
         let Some(cloud) = self.cloud.clone() else { return };
         let ids: Vec<String> =
             self.rented.iter().filter(|(_, rented)| **rented == machine).map(|(id, _)| id.clone()).collect();
-        if clearing::dismiss(&cloud, &ids).await.is_ok() {
+        if cloud.terminate(&ids).await.is_ok() {
             let now = self.began.elapsed();
             self.account.send_modify(|account| {
                 let left = account.stays.iter_mut().filter(|stay| stay.machine == machine && stay.ended.is_none());
                 left.for_each(|stay| stay.ended = Some(now));
             });
+            self.watch_budget();
         }
     }
 
@@ -199,5 +229,12 @@ impl Desk {
         clearing::clear(&cloud, &self.plan.run, &known).await?;
         ledger.close();
         Ok(())
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }

@@ -43,7 +43,7 @@ pub enum Ec2Error {
     Key(#[source] russh::keys::ssh_key::Error),
     #[error("{action} failed: {detail} ({code})")]
     Api { action: &'static str, code: String, detail: String },
-    #[error("the budget of ${budget:.2} would be passed")]
+    #[error("the first minute of the machines would cost more than the budget of ${budget}")]
     Budget { budget: f64 },
     #[error("the part of cloudist that rents machines broke down")]
     Broken,

@@ -36,7 +36,7 @@ impl Desk {
         if let Some(caveat) = &premises.supply.caveat {
             note(events, caveat.clone()).await;
         }
-        let market = self.plan.wish(workers).market;
+        let market = self.plan.market();
         let mut shortage = Shortage {
             missing: workers,
             market,
@@ -90,10 +90,16 @@ impl Desk {
     /// One `CreateFleet` for what is missing.
     async fn ask(&mut self, shortage: &mut Shortage, events: &mpsc::Sender<LeaseEvent>) -> Result<(), Ec2Error> {
         let Some(premises) = &self.premises else { return Ok(()) };
-        let mut wish = self.plan.wish(shortage.missing);
+        let mut wish = self.plan.wish(shortage.missing, &premises.supply.offers);
         wish.market = shortage.market;
         wish.zones = Some(premises.subnets.iter().map(|subnet| subnet.zone.clone()).collect());
         let choice = choose(&shortage.offers, &wish)?;
+        // Every machine is billed for a minute at least.
+        if let Some(budget) = self.plan.settings.budget
+            && choice.expected.price_per_hour / 60.0 + self.spent_by_now() >= budget
+        {
+            return Err(Ec2Error::Budget { budget });
+        }
         self.requests += 1;
         let order = FleetOrder {
             template: premises.template.clone(),

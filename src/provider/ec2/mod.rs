@@ -29,7 +29,7 @@ use tokio::{
     task::JoinHandle,
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::{LaunchRequest, LeaseEvent};
 use crate::{model::MachineId, plan::Ec2Settings};
@@ -60,6 +60,7 @@ pub struct Ec2 {
     desk: JoinHandle<Result<(), Ec2Error>>,
     account: watch::Receiver<Account>,
     began: Instant,
+    spent: CancellationToken,
 }
 
 enum Order {
@@ -80,8 +81,9 @@ impl Ec2Plan {
         if self.interrupt_prob == 0 { Market::OnDemand } else { Market::Spot }
     }
 
-    /// What is asked of machines for so many workers.
-    pub fn wish(&self, workers: u32) -> Wish {
+    /// What is asked of machines for so many workers. Named types decide what programs there are compiled for.
+    pub fn wish(&self, workers: u32, offers: &[Offer]) -> Wish {
+        let named = |offer: &&Offer| self.settings.instance_types.contains(&offer.instance_type);
         Wish {
             workers,
             cpu_per_worker: self.cpu_per_worker,
@@ -89,7 +91,7 @@ impl Ec2Plan {
             interrupt_prob: self.interrupt_prob,
             market: self.market(),
             instance_types: self.settings.instance_types.clone(),
-            architecture: Architecture::X86_64,
+            architecture: offers.iter().find(named).map_or(Architecture::X86_64, |offer| offer.architecture),
             max_price: self.settings.max_price,
             zones: None,
         }
@@ -100,9 +102,9 @@ impl Ec2 {
     pub fn new(plan: Ec2Plan) -> Self {
         let (orders, order_receiver) = mpsc::unbounded_channel();
         let (account_sender, account) = watch::channel(Account::default());
-        let (stop, began) = (CancellationToken::new(), Instant::now());
-        let desk = desk::Desk::new(plan, stop.clone(), account_sender, began);
-        Self { orders, stop, desk: tokio::spawn(desk.serve(order_receiver)), account, began }
+        let (stop, spent, began) = (CancellationToken::new(), CancellationToken::new(), Instant::now());
+        let desk = desk::Desk::new(plan, stop.clone(), spent.clone(), account_sender, began);
+        Self { orders, stop, desk: tokio::spawn(desk.serve(order_receiver)), account, began, spent }
     }
 
     pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
@@ -116,6 +118,11 @@ impl Ec2 {
     /// What the run has cost up to now.
     pub(super) fn bill(&self) -> Bill {
         self.account.borrow().bill(self.began.elapsed())
+    }
+
+    /// Comes to an end when the run has to, lest it cost more than it may.
+    pub(super) fn budget_spent(&self) -> WaitForCancellationFuture<'_> {
+        self.spent.cancelled()
     }
 
     pub(super) async fn release_all(self) -> Result<(), Ec2Error> {

@@ -29,6 +29,8 @@ pub enum Refusal {
 pub enum ChoiceError {
     #[error("EC2 has no machine type {name:?} in this region")]
     UnknownType { name: String, nearest: Option<String> },
+    #[error("{first} and {second} can't run the same programs: one is {}, the other {}", .architectures[0], .architectures[1])]
+    Mixed { first: String, second: String, architectures: [Architecture; 2] },
     #[error("EC2 sells no {market} machine of {} in {}", kind(.types, *.architecture), places(.zones))]
     NotSold {
         market: Market,
@@ -81,6 +83,7 @@ impl ChoiceError {
             Self::UnknownType { nearest: None, .. } => {
                 "types are named like m5.large; not every region has every type (--cd-region)".into()
             }
+            Self::Mixed { .. } => "name types of one architecture: they all boot the same image".into(),
             Self::NotSold { elsewhere, .. } if !elsewhere.is_empty() => {
                 format!("choose a subnet (--cd-subnet) in {}", listed(elsewhere))
             }
@@ -103,6 +106,14 @@ impl ChoiceError {
                 format!("--cd-max-price {:.4} or higher", (price * 1e4 - 1e-6).ceil() / 1e4)
             }
         }
+    }
+
+    pub(super) fn mixed(odd: &Offer, wish: &Wish, offers: &[Offer]) -> Self {
+        let fits = |offer: &&Offer| {
+            wish.instance_types.contains(&offer.instance_type) && offer.architecture == wish.architecture
+        };
+        let first = offers.iter().find(fits).map_or_else(String::new, |offer| offer.instance_type.clone());
+        Self::Mixed { first, second: odd.instance_type.clone(), architectures: [wish.architecture, odd.architecture] }
     }
 
     pub(super) fn unknown_type(name: &str, offers: &[Offer]) -> Self {

@@ -28,6 +28,10 @@ impl TestRun<'_> {
                 self.last_trouble = Some(RunError::Provider(error));
             }
             FleetEvent::LeasesOver => {}
+            FleetEvent::BudgetSpent => {
+                self.budget_spent = true;
+                let _ = self.input(Input::Stop);
+            }
             FleetEvent::Note(text) => self.note(Level::Info, text, None),
             FleetEvent::Machine(machine, event) => self.on_machine(machine, event)?,
         }

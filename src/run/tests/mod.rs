@@ -101,6 +101,7 @@ pub struct TestRun<'a> {
     last_trouble: Option<RunError>,
     lost: usize,
     counted: usize,
+    budget_spent: bool,
     /// Machines that may still be asked for in the place of others.
     replacements_left: u32,
 }
@@ -125,6 +126,7 @@ impl<'a> TestRun<'a> {
             last_trouble: None,
             lost: 0,
             counted: 0,
+            budget_spent: false,
             replacements_left: rules.workers.max(FEWEST_REPLACEMENTS),
             rules,
         }

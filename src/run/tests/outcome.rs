@@ -29,6 +29,9 @@ impl TestRun<'_> {
             machines: self.fleet.machines(),
             seconds: self.began.elapsed().as_secs_f64(),
         };
+        if self.budget_spent {
+            return Err(RunError::BudgetSpent);
+        }
         if self.stopping.is_some() {
             return Ok(Ending::Stopped(summary));
         }
