@@ -13,7 +13,7 @@ while :; do
   up=${up%.*}
   [ "$up" -ge "$end" ] && break
   left=$((end - up))
-  [ "$left" -gt 20 ] && left=20
+  [ "$left" -gt 5 ] && left=5
   sleep "$left"
 done
 while :; do

@@ -207,10 +207,14 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
 }
 
 /// Nothing may stay behind in silence. The run's own outcome stands.
-pub fn report_remains(finished: Result<(), ProviderError>) {
-    if let Err(error) = finished {
-        eprintln!("cloudist: not everything could be given back: {}", crate::text::chain(&error));
-        eprintln!("help: run `cloudist sweep`; machines that are no longer spoken to end by themselves");
+pub fn report_remains(finished: Result<Option<String>, ProviderError>) {
+    match finished {
+        Ok(None) => {}
+        Ok(Some(stays)) => eprintln!("cloudist: {stays}"),
+        Err(error) => {
+            eprintln!("cloudist: not everything could be given back: {}", crate::text::chain(&error));
+            eprintln!("help: run `cloudist sweep`; machines that are no longer spoken to end by themselves");
+        }
     }
 }
 

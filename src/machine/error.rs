@@ -20,6 +20,8 @@ pub enum MachineError {
     Connect { machine: String, source: ssh::ConnectError },
     #[error("failed to start the runner on {machine}: {detail}")]
     Boot { machine: String, detail: String },
+    #[error("another run has claimed {machine}")]
+    Claimed { machine: String },
     #[error("failed to bring the snapshot to {machine}: {detail}")]
     Sync { machine: String, kind: String, detail: String },
     #[error("failed to read the project for {machine}")]
@@ -41,11 +43,17 @@ impl MachineError {
         match self {
             Self::Connect { .. } => Stage::Connect,
             Self::Boot { .. } => Stage::Boot,
+            Self::Claimed { .. } => Stage::Connect,
             Self::Sync { .. } | Self::Source { .. } => Stage::Sync,
             Self::Init { .. } => Stage::Init,
             Self::Refused { .. } | Self::Protocol { .. } | Self::Broken { .. } => Stage::Serve,
             Self::Lost { stage, .. } => *stage,
         }
+    }
+
+    /// Whether it was the machine's own fate: another one may do better.
+    pub fn is_bad_luck(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Claimed { .. })
     }
 
     /// What the user can do.
@@ -63,6 +71,7 @@ impl MachineError {
                 "the command runs in the project's directory there; its whole output is in {log} on {machine}"
             )),
             Self::Boot { .. }
+            | Self::Claimed { .. }
             | Self::Sync { .. }
             | Self::Refused { .. }
             | Self::Lost { .. }

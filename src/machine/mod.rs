@@ -21,7 +21,7 @@ pub use command::{Command, CommandId, Signal};
 pub use error::{ExitText, MachineError, Stage};
 pub use prepare::{InitPlan, Preparation, SessionPlan};
 
-use self::{boot::Booted, link::Link};
+use self::{boot::Booted, link::Link, tenancy::Steward};
 use crate::{model::MachineId, protocol::runner::FromRunner, provider::Lease};
 
 /// What a machine tells about itself.
@@ -101,10 +101,18 @@ async fn live(
         None => work(&mut link, booted, start.python, &mut preparation, commands, teller).await,
         Some(tenancy) => {
             let session = link.session();
-            tokio::select! {
-                result = work(&mut link, booted, start.python, &mut preparation, commands, teller) => result,
-                never = tenancy::keep(&session, tenancy, &start.boot_python, teller) => match never {},
+            let working = async {
+                let steward = Steward::begin(&session, &start.lease.name, tenancy, &start.boot_python).await?;
+                tokio::select! {
+                    result = work(&mut link, booted, start.python, &mut preparation, commands, teller) => result,
+                    never = steward.serve(teller) => match never {},
+                }
+            };
+            let result = working.await;
+            if let (Ok(()), Some(keep)) = (&result, tenancy.keep) {
+                tenancy::keep(&session, tenancy, keep).await;
             }
+            result
         }
     };
     // Whatever happened, the runner is to end what it began.

@@ -7,9 +7,9 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::BytesMut;
 use serde::Deserialize;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{Event, Teller};
+use super::{Event, MachineError, Teller};
 use crate::{provider::Tenancy, ssh, templates, text};
 
 /// A steward that ended is begun anew after this long.
@@ -18,48 +18,104 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// EC2 gives two minutes; a notice without a time is taken for one that has just come.
 const NOTICE: Duration = Duration::from_secs(120);
 
+/// A machine that is kept gets this long to hear of it.
+const KEEP_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A lease is put off so many times before it would end.
 const RENEWALS: u32 = 3;
 
-/// What the metadata service says of an interruption.
+/// What the steward says: first whether the machine is ours, then what the metadata service tells of an interruption.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Claim { claimed: bool },
+    Notice(Notice),
+}
+
 #[derive(Debug, Deserialize)]
 struct Notice {
     time: Option<String>,
 }
 
-/// Never ends by itself: a steward that does is replaced, and a machine that cannot have one is lost otherwise.
-pub(super) async fn keep(session: &ssh::Session, tenancy: Tenancy, python: &str, teller: &Teller) -> Infallible {
-    loop {
-        // The connection's end is noticed where the work is done.
-        serve(session, tenancy, python, teller).await.ok();
-        sleep(PAUSE).await;
+/// A steward at its post.
+pub(super) struct Steward<'a> {
+    session: &'a ssh::Session,
+    tenancy: Tenancy,
+    command: String,
+    child: ssh::Child,
+    said: BytesMut,
+}
+
+impl<'a> Steward<'a> {
+    /// Claims the machine. A claim that another run has ends in an error that says so.
+    pub async fn begin(
+        session: &'a ssh::Session,
+        machine: &str,
+        tenancy: Tenancy,
+        python: &str,
+    ) -> Result<Self, MachineError> {
+        let source = shlex::try_quote(templates::STEWARD).expect("the source has no NUL");
+        let command = format!("exec {} -IS -c {source} {} 2>/dev/null", text::quoted(python), tenancy.file);
+        let boot = |detail: String| MachineError::Boot { machine: machine.to_owned(), detail };
+        let child = session.exec(&command).await.map_err(|error| boot(text::chain(&error)))?;
+        let mut steward = Self { session, tenancy, command, child, said: BytesMut::new() };
+        match steward.next().await {
+            Some(Said::Claim { claimed: true }) => Ok(steward),
+            Some(Said::Claim { claimed: false }) => Err(MachineError::Claimed { machine: machine.to_owned() }),
+            Some(Said::Notice(_)) | None => Err(boot("what keeps its lease did not start".into())),
+        }
+    }
+
+    /// Never ends by itself: a steward that does is replaced.
+    pub async fn serve(mut self, teller: &Teller) -> Infallible {
+        loop {
+            // The connection's end is noticed where the work is done.
+            self.attend(teller).await.ok();
+            sleep(PAUSE).await;
+            if let Ok(child) = self.session.exec(&self.command).await {
+                self.child = child;
+                self.said.clear();
+            }
+        }
+    }
+
+    async fn attend(&mut self, teller: &Teller) -> Result<(), ssh::ChildError> {
+        let mut due = interval(self.tenancy.lease / RENEWALS);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let renewal = format!("{}\n", self.tenancy.lease.as_secs());
+        loop {
+            tokio::select! {
+                _ = due.tick() => self.child.stdin.write(renewal.clone()).await?,
+                said = self.next() => match said {
+                    Some(Said::Notice(notice)) => teller.tell(Event::Leaving { within: notice.within() }).await,
+                    Some(Said::Claim { .. }) => {}
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// The next thing it says. Cancel safe.
+    async fn next(&mut self) -> Option<Said> {
+        loop {
+            if let Some(end) = self.said.iter().position(|&byte| byte == b'\n') {
+                let line = self.said.split_to(end + 1);
+                if let Ok(said) = serde_json::from_slice(&line) {
+                    return Some(said);
+                }
+                continue;
+            }
+            self.said.extend_from_slice(&self.child.stdout.next().await?);
+        }
     }
 }
 
-async fn serve(session: &ssh::Session, tenancy: Tenancy, python: &str, teller: &Teller) -> Result<(), ssh::ChildError> {
-    let source = shlex::try_quote(templates::STEWARD).expect("the source has no NUL");
-    let command = format!("exec {} -IS -c {source} {} 2>/dev/null", text::quoted(python), tenancy.file);
-    let mut steward = session.exec(&command).await?;
-    let mut due = interval(tenancy.lease / RENEWALS);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let renewal = format!("{}\n", tenancy.lease.as_secs());
-    let mut said = BytesMut::new();
-    loop {
-        tokio::select! {
-            _ = due.tick() => steward.stdin.write(renewal.clone()).await?,
-            bytes = steward.stdout.next() => match bytes {
-                Some(bytes) => {
-                    said.extend_from_slice(&bytes);
-                    while let Some(end) = said.iter().position(|&byte| byte == b'\n') {
-                        let line = said.split_to(end + 1);
-                        if let Ok(notice) = serde_json::from_slice::<Notice>(&line) {
-                            teller.tell(Event::Leaving { within: notice.within() }).await;
-                        }
-                    }
-                }
-                None => return Ok(()),
-            },
-        }
+/// The machine is to outlive the run by so long.
+pub(super) async fn keep(session: &ssh::Session, tenancy: Tenancy, keep: Duration) {
+    let file = tenancy.file;
+    let put_off = format!("read -r up _ </proc/uptime && echo $((${{up%.*}} + {})) >{file}", keep.as_secs());
+    if let Ok(child) = session.exec(&put_off).await {
+        timeout(KEEP_PATIENCE, child.output()).await.ok();
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Ec2Settings {
     pub disk: ByteSize,
     pub fallback: Fallback,
     pub lease: Duration,
+    /// How long machines outlive the run.
+    pub keep: Option<Duration>,
 }
 
 /// Everything that can be set about a run, checked and with its defaults filled in.
@@ -199,6 +201,7 @@ impl Ec2Settings {
             lease: read
                 .parsed("lease", "a duration of at least 5 seconds (90s, 15m, 1h)", lease)?
                 .unwrap_or(Duration::from_secs(15 * 60)),
+            keep: read.parsed("keep", "a duration of at least 5 seconds (90s, 15m, 1h)", lease)?,
         })
     }
 }

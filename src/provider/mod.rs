@@ -40,6 +40,8 @@ pub struct Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tenancy {
     pub lease: Duration,
+    /// How long it stays when the run is over; without it the provider ends it.
+    pub keep: Option<Duration>,
     /// The file there that holds until when, in seconds of its uptime.
     pub file: &'static str,
 }
@@ -122,14 +124,15 @@ impl Provider {
         }
     }
 
-    /// Gives every machine back, also those that are still on their way. Nothing of this run stays behind.
-    pub async fn release_all(self) -> Result<(), ProviderError> {
+    /// Gives every machine back, also those that are still on their way. Nothing of this run stays behind but what was
+    /// asked to, of which the answer tells.
+    pub async fn release_all(self) -> Result<Option<String>, ProviderError> {
         match self {
-            Provider::Ec2(ec2) => ec2.release_all().await?,
+            Provider::Ec2(ec2) => return Ok(ec2.release_all().await?),
             Provider::Local(local) => local.release_all().await,
             Provider::Hosts(hosts) => hosts.release_all().await,
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -230,8 +230,9 @@ impl Fleet {
         self.machines.len()
     }
 
-    /// Ends every machine and gives them back. Whatever they still say is dropped. An error means that something may be left.
-    pub async fn finish(mut self) -> Result<(), ProviderError> {
+    /// Ends every machine and gives them back. Whatever they still say is dropped. An error means that something may be
+    /// left; the answer tells of what stays on purpose.
+    pub async fn finish(mut self) -> Result<Option<String>, ProviderError> {
         for member in self.machines.values() {
             member.commands.send(Command::Finish).ok();
         }

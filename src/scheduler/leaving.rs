@@ -39,10 +39,8 @@ impl Scheduler {
                 self.fleet.close(worker);
                 self.actions.push_back(Action::CloseWorker { worker });
             }
-            queued if !state.swept => {
-                // What the worker is at stays.
-                let thieves = self.fleet.unserved().min(queued - 1);
-                self.send_recall(now, worker, EVERYTHING, thieves);
+            _ if !state.swept => {
+                self.send_recall(now, worker, EVERYTHING, 0);
                 self.fleet.mark_swept(worker);
             }
             _ => {}

@@ -1,9 +1,10 @@
 """Runs beside the runner on a rented machine: puts its end off while it is spoken to, and listens for the notice that it will be taken away.
 
-A number on stdin is for how many seconds the machine may live on; a line on stdout is a notice. Ends with its stdin.
-Knows nothing of tests.
+Holds the lock by which a run claims the machine, and says first whether it has it. Then a number on stdin is for how many
+seconds the machine may live on, and a line on stdout is a notice. Ends with its stdin. Knows nothing of tests.
 """
 
+import fcntl
 import json
 import os
 import select
@@ -65,7 +66,26 @@ def notice(metadata):
         return None
 
 
+def claim(path):
+    """Whether the machine is ours for as long as this process lives."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def say(message):
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
 def main(path):
+    claimed = claim(path + ".claim")
+    say({"claimed": claimed})
+    if not claimed:
+        return
     metadata = Metadata()
     told = None
     buffer = b""
@@ -85,8 +105,7 @@ def main(path):
         action = notice(metadata)
         if action and action != told:
             told = action
-            sys.stdout.write(json.dumps(action) + "\n")
-            sys.stdout.flush()
+            say(action)
 
 
 main(sys.argv[1])

@@ -38,11 +38,12 @@ pub struct Expected {
 /// What arriving machines are met with.
 pub struct Welcome {
     pub cloud: Cloud,
-    pub user: &'static str,
+    pub user: String,
     pub client_key: Arc<PrivateKey>,
     pub host_key: PublicKey,
     pub private_ip: bool,
     pub lease: Duration,
+    pub keep: Option<Duration>,
 }
 
 /// Tells of each machine once: it has an address, or it won't have one.
@@ -98,7 +99,7 @@ impl Welcome {
         let endpoint = Endpoint {
             label: format!("{} ({address})", expected.id),
             transport: Transport::Tcp { host: address.to_owned(), port: 22 },
-            user: self.user.to_owned(),
+            user: self.user.clone(),
             identity: Identity::Key(Arc::clone(&self.client_key)),
             host_key: HostKey::Pinned(self.host_key.clone()),
             connect_timeout: KNOCK,
@@ -112,7 +113,7 @@ impl Welcome {
             workers: expected.workers,
             patience: BOOT_PATIENCE,
             cores: expected.cores,
-            tenancy: Some(Tenancy { lease: self.lease, file: LEASE_FILE }),
+            tenancy: Some(Tenancy { lease: self.lease, keep: self.keep, file: LEASE_FILE }),
         }
     }
 }

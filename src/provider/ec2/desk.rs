@@ -3,9 +3,9 @@
 //! Takes orders one after another; what takes long and changes nothing, watching machines come, it leaves to tasks of its
 //! own. It ends by giving everything back, whatever went before.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use russh::keys::PrivateKey;
+use russh::keys::{PrivateKey, PublicKey};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -16,13 +16,17 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Ec2Plan, LaunchRequest, LeaseEvent, Order,
     api::{Blueprint, Cloud, Subnet},
-    bill::{Account, Stay},
+    arrival::{Expected, Welcome, welcome},
+    bill::{Account, Address, Stay},
     clearing,
     error::Ec2Error,
     image::{BootImage, Wanted},
     ledger::{Entry, Ledger},
     market::{self, Supply},
-    network, tags, user_data,
+    network,
+    offer::Market,
+    tags, user_data,
+    warm::Warm,
 };
 use crate::{model::MachineId, ssh::generate_key};
 
@@ -34,10 +38,13 @@ pub(super) struct Premises {
     pub image: BootImage,
     /// The launch template.
     pub template: String,
+    /// The security group, if it is ours.
+    pub group: Option<String>,
+    pub client_address: Option<IpAddr>,
     /// Ours towards the machines.
     pub client_key: Arc<PrivateKey>,
     /// Theirs towards us.
-    pub host_key: Arc<PrivateKey>,
+    pub host_key: PublicKey,
 }
 
 pub(super) struct Desk {
@@ -46,6 +53,12 @@ pub(super) struct Desk {
     pub premises: Option<Premises>,
     /// What was launched, by instance id.
     pub rented: BTreeMap<String, MachineId>,
+    /// How many workers each of them has room for.
+    pub seats: BTreeMap<String, u32>,
+    /// Machines of an earlier run that wait to be used.
+    pub warm: Vec<Warm>,
+    /// What the tags call it: this run, or the one whose machines it took over.
+    pub rental: String,
     pub machines: u32,
     /// Numbers the requests: each has its own token.
     pub requests: u32,
@@ -71,10 +84,13 @@ impl Desk {
         began: Instant,
     ) -> Self {
         Self {
+            rental: plan.run.clone(),
             plan,
             stop,
             premises: None,
             rented: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            warm: Vec::new(),
             machines: 0,
             requests: 0,
             arrivals: JoinSet::new(),
@@ -87,7 +103,7 @@ impl Desk {
         }
     }
 
-    pub async fn serve(mut self, mut orders: mpsc::UnboundedReceiver<Order>) -> Result<(), Ec2Error> {
+    pub async fn serve(mut self, mut orders: mpsc::UnboundedReceiver<Order>) -> Result<Option<String>, Ec2Error> {
         let mut renewal = interval(self.plan.settings.lease / 2);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         renewal.reset();
@@ -111,7 +127,10 @@ impl Desk {
 
     async fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
         let launched = match self.open().await {
-            Ok(()) => self.rent(request.workers, &events).await,
+            Ok(()) => match self.lease_warm(request.workers, &events) {
+                0 => Ok(()),
+                missing => self.rent(missing, &events).await,
+            },
             Err(error) => Err(error),
         };
         if let Err(error) = launched {
@@ -126,6 +145,9 @@ impl Desk {
             return Ok(());
         }
         let cloud = Cloud::find(&self.plan.place()).await?;
+        if self.reopen(&cloud).await? {
+            return Ok(());
+        }
         let settings = self.plan.settings.clone();
         let wanted = Wanted::from(settings.image.as_str());
         let own_group = settings.security_groups.is_empty();
@@ -153,38 +175,91 @@ impl Desk {
             profile: settings.profile.clone(),
             began: tags::now(),
             lease_seconds: settings.lease.as_secs(),
+            kept: None,
         };
-        self.ledger = Some(Ledger::open(&entry)?);
-        self.cloud = Some(cloud.clone());
+        self.hold(cloud.clone(), Ledger::open(entry)?);
         let key = |comment: &str| generate_key(comment).map(Arc::new).map_err(Ec2Error::Key);
         let (client_key, host_key) = (key("cloudist")?, key("cloudist machine")?);
-        let run_tags = tags::of_run(&self.plan.run, settings.lease);
+        let run_tags = tags::of_run(&self.rental, settings.lease);
         let name = format!("cloudist-{}", self.plan.run);
-        let groups = match address {
-            None => settings.security_groups.clone(),
+        let group = match address {
+            None => None,
             Some(address) => {
                 let vpc = subnets.first().map_or("", |subnet| &subnet.vpc);
                 let group = cloud.create_group(&name, vpc, &run_tags).await?;
                 cloud.admit(&group, address).await?;
-                vec![group]
+                Some(group)
             }
         };
         let blueprint = Blueprint {
             image: image.id.clone(),
             root_device: image.root_device.clone(),
             disk_gib: i32::try_from(settings.disk.as_u64().div_ceil(1 << 30)).unwrap_or(i32::MAX),
-            groups,
+            groups: group.clone().map_or_else(|| settings.security_groups.clone(), |group| vec![group]),
             public_ip: !settings.private_ip,
             user_data: user_data::render(&host_key, &client_key, settings.lease)?,
             tags: run_tags.clone(),
         };
         let template = cloud.create_template(&name, &blueprint, &run_tags).await?;
-        self.premises = Some(Premises { cloud, subnets, supply, image, template, client_key, host_key });
+        self.premises = Some(Premises {
+            cloud,
+            subnets,
+            supply,
+            image,
+            template,
+            group,
+            client_address: address,
+            client_key,
+            host_key: host_key.public_key().clone(),
+        });
         Ok(())
     }
 
-    pub fn enter(&self, stay: Stay) {
+    /// From now on there may be something to give back.
+    pub fn hold(&mut self, cloud: Cloud, ledger: Ledger) {
+        self.cloud = Some(cloud);
+        self.ledger = Some(ledger);
+    }
+
+    /// Writes down a machine that is ours from now on.
+    pub fn enter(&mut self, id: &str, instance_type: &str, zone: &str, market: Market, workers: u32) -> Expected {
+        let machine = MachineId(self.machines);
+        self.machines += 1;
+        self.rented.insert(id.to_owned(), machine);
+        let offers = self.premises.as_ref().map(|premises| premises.supply.offers.as_slice()).unwrap_or_default();
+        let offer = offers.iter().find(|offer| offer.instance_type == instance_type);
+        let price = |market| offer.and_then(|offer| offer.price(zone, market)).map(|price| price.per_hour);
+        let stay = Stay {
+            machine,
+            instance_type: instance_type.to_owned(),
+            zone: zone.to_owned(),
+            market,
+            price_per_hour: price(market).unwrap_or_default(),
+            on_demand_per_hour: price(Market::OnDemand),
+            disk_gib: u32::try_from(self.plan.settings.disk.as_u64().div_ceil(1 << 30)).unwrap_or(u32::MAX),
+            address: if self.plan.settings.private_ip { Address::Private } else { Address::Public },
+            launched: self.began.elapsed(),
+            ended: None,
+        };
+        let cores = offer.map(|offer| offer.vcpus);
         self.account.send_modify(|account| account.stays.push(stay));
+        self.watch_budget();
+        Expected { id: id.to_owned(), machine, workers, cores }
+    }
+
+    /// Has machines watched until they can be handed on.
+    pub fn welcome(&mut self, expected: Vec<Expected>, events: &mpsc::Sender<LeaseEvent>) {
+        let Some(premises) = self.premises.as_ref().filter(|_| !expected.is_empty()) else { return };
+        let welcomed = Welcome {
+            cloud: premises.cloud.clone(),
+            user: premises.image.user.clone(),
+            client_key: Arc::clone(&premises.client_key),
+            host_key: premises.host_key.clone(),
+            private_ip: self.plan.settings.private_ip,
+            lease: self.plan.settings.lease,
+            keep: self.plan.settings.keep,
+        };
+        self.arrivals.spawn(welcome(welcomed, expected, events.clone()));
     }
 
     pub fn spent_by_now(&self) -> f64 {
@@ -200,6 +275,7 @@ impl Desk {
         let Some(cloud) = self.cloud.clone() else { return };
         let ids: Vec<String> =
             self.rented.iter().filter(|(_, rented)| **rented == machine).map(|(id, _)| id.clone()).collect();
+        self.seats.retain(|id, _| !ids.contains(id));
         if cloud.terminate(&ids).await.is_ok() {
             let now = self.began.elapsed();
             self.account.send_modify(|account| {
@@ -221,14 +297,18 @@ impl Desk {
         }
     }
 
-    /// Gives everything back. The record goes only when nothing is left.
-    async fn close(mut self) -> Result<(), Ec2Error> {
+    /// Gives everything back but what is to stay. The record goes only when nothing is left.
+    async fn close(mut self) -> Result<Option<String>, Ec2Error> {
         self.arrivals.shutdown().await;
-        let (Some(cloud), Some(ledger)) = (self.cloud.take(), self.ledger.take()) else { return Ok(()) };
+        let (Some(cloud), Some(ledger)) = (self.cloud.take(), self.ledger.take()) else { return Ok(None) };
+        if self.plan.settings.keep.is_some() && !(self.seats.is_empty() && self.warm.is_empty()) {
+            return self.keep(&cloud, ledger).await;
+        }
         let known: Vec<String> = self.rented.keys().cloned().collect();
-        clearing::clear(&cloud, &self.plan.run, &known).await?;
+        clearing::clear(&cloud, &self.rental, &known).await?;
         ledger.close();
-        Ok(())
+        self.tidy_up(&cloud).await;
+        Ok(None)
     }
 }
 

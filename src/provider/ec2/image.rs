@@ -16,7 +16,7 @@ pub enum Wanted {
 pub struct BootImage {
     /// An image's id, or `resolve:ssm:NAME`, which EC2 resolves at each launch.
     pub id: String,
-    pub user: &'static str,
+    pub user: String,
     pub root_device: String,
 }
 
@@ -52,7 +52,11 @@ impl BootImage {
             Wanted::Parameter(name) => {
                 let user = login_user(name);
                 let root_device = if user == "ubuntu" { "/dev/sda1" } else { "/dev/xvda" };
-                return Ok(Self { id: format!("resolve:ssm:{name}"), user, root_device: root_device.into() });
+                return Ok(Self {
+                    id: format!("resolve:ssm:{name}"),
+                    user: user.into(),
+                    root_device: root_device.into(),
+                });
             }
         };
         let image = found.ok_or_else(|| Ec2Error::Unknown {
@@ -63,7 +67,7 @@ impl BootImage {
         let described = format!("{} {}", image.name().unwrap_or_default(), image.description().unwrap_or_default());
         Ok(Self {
             id: image.image_id().unwrap_or_default().to_owned(),
-            user: login_user(&described),
+            user: login_user(&described).into(),
             root_device: image.root_device_name().unwrap_or("/dev/xvda").to_owned(),
         })
     }

@@ -7,8 +7,6 @@ use tokio::sync::mpsc;
 use super::{
     LeaseEvent,
     api::{FleetOrder, FleetReply, Launched, Override, PoolError, Subnet},
-    arrival::{Expected, Welcome, welcome},
-    bill::{Address, Stay},
     choice::{Choice, choose},
     desk::Desk,
     error::Ec2Error,
@@ -107,7 +105,7 @@ impl Desk {
             capacity: shortage.missing,
             overrides: overrides(&choice, &premises.subnets, self.plan.settings.max_price),
             token: format!("{}-{}", self.plan.run, self.requests),
-            tags: tags::of_run(&self.plan.run, self.plan.settings.lease),
+            tags: tags::of_run(&self.rental, self.plan.settings.lease),
         };
         let reply = premises.cloud.create_fleet(&order).await?;
         let seats = choice.pools.iter().map(|pool| (pool.instance_type.clone(), pool.workers_per_machine)).collect();
@@ -127,48 +125,22 @@ impl Desk {
         seats: &BTreeMap<String, u32>,
         events: &mpsc::Sender<LeaseEvent>,
     ) -> Vec<MachineId> {
-        let Some(premises) = &self.premises else { return Vec::new() };
+        let subnets = self.premises.as_ref().map(|premises| premises.subnets.clone()).unwrap_or_default();
         let (mut expected, mut superfluous) = (Vec::new(), Vec::new());
         for launched in &reply.instances {
-            let workers = seats.get(&launched.instance_type).copied().unwrap_or(1).min(shortage.missing);
+            let room = seats.get(&launched.instance_type).copied().unwrap_or(1);
+            let workers = room.min(shortage.missing);
             shortage.missing -= workers;
-            let machine = MachineId(self.machines);
-            self.machines += 1;
-            let offer = shortage.offers.iter().find(|offer| offer.instance_type == launched.instance_type);
-            let zone = zone(launched, &premises.subnets);
-            let price = |market| offer.and_then(|offer| offer.price(&zone, market)).map(|price| price.per_hour);
-            let stay = Stay {
-                machine,
-                instance_type: launched.instance_type.clone(),
-                market: shortage.market,
-                price_per_hour: price(shortage.market).unwrap_or_default(),
-                on_demand_per_hour: price(Market::OnDemand),
-                disk_gib: u32::try_from(self.plan.settings.disk.as_u64().div_ceil(1 << 30)).unwrap_or(u32::MAX),
-                address: if self.plan.settings.private_ip { Address::Private } else { Address::Public },
-                launched: self.began.elapsed(),
-                ended: None,
-                zone,
-            };
-            self.enter(stay);
-            let cores = offer.map(|offer| offer.vcpus);
-            self.rented.insert(launched.id.clone(), machine);
+            let zone = zone(launched, &subnets);
+            let one = self.enter(&launched.id, &launched.instance_type, &zone, shortage.market, workers);
             if workers == 0 {
-                superfluous.push(machine);
+                superfluous.push(one.machine);
                 continue;
             }
-            expected.push(Expected { id: launched.id.clone(), machine, workers, cores });
+            self.seats.insert(launched.id.clone(), room);
+            expected.push(one);
         }
-        if !expected.is_empty() {
-            let welcomed = Welcome {
-                cloud: premises.cloud.clone(),
-                user: premises.image.user,
-                client_key: premises.client_key.clone(),
-                host_key: premises.host_key.public_key().clone(),
-                private_ip: self.plan.settings.private_ip,
-                lease: self.plan.settings.lease,
-            };
-            self.arrivals.spawn(welcome(welcomed, expected, events.clone()));
-        }
+        self.welcome(expected, events);
         superfluous
     }
 }

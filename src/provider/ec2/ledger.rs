@@ -7,7 +7,8 @@ use std::{
     env,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    net::IpAddr,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -24,20 +25,41 @@ pub struct Entry {
     /// Seconds since 1970.
     pub began: u64,
     pub lease_seconds: u64,
+    /// Machines that wait for another run.
+    #[serde(default)]
+    pub kept: Option<Kept>,
+}
+
+/// What it takes to use machines again.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// Seconds since 1970; by then they have ended.
+    pub until: u64,
+    /// What they were asked for with: another run takes them only if it asks for the same.
+    pub wish: String,
+    pub template: String,
+    /// What lets this computer in, if it is ours.
+    pub group: Option<String>,
+    pub client_address: Option<IpAddr>,
+    pub user: String,
+    /// In OpenSSH's form.
+    pub client_key: String,
+    pub host_key: String,
+    pub machines: Vec<KeptMachine>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct KeptMachine {
+    pub id: String,
+    pub workers: u32,
 }
 
 /// The entry of a living run. Dropping it leaves the file, and lets go of the lock.
 #[derive(Debug)]
 pub struct Ledger {
     path: PathBuf,
-    _lock: File,
-}
-
-/// An entry that somebody left behind, held while it is cleared up.
-#[derive(Debug)]
-pub struct Orphan {
     pub entry: Entry,
-    ledger: Ledger,
+    _lock: File,
 }
 
 impl Entry {
@@ -47,23 +69,36 @@ impl Entry {
 }
 
 impl Ledger {
-    pub fn open(entry: &Entry) -> Result<Self, Ec2Error> {
+    pub fn open(entry: Entry) -> Result<Self, Ec2Error> {
         let directory = directory();
         let path = directory.join(format!("{}.json", entry.run));
         let written = || -> io::Result<File> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
             let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
             file.lock()?;
-            file.write_all(&serde_json::to_vec_pretty(entry)?)?;
+            file.write_all(&serde_json::to_vec_pretty(&entry)?)?;
             // A power cut must not lose it: the machines would live on, unknown to anybody.
             file.sync_all()?;
             File::open(&directory)?.sync_all()?;
             Ok(file)
         };
         match written() {
-            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Ok(lock) => Ok(Self { path, entry, _lock: lock }),
             Err(source) => Err(Ec2Error::Ledger { path, source }),
         }
+    }
+
+    /// Leaves machines for another run. The record is replaced whole, and let go of.
+    pub fn keep(mut self, kept: Kept) -> Result<(), Ec2Error> {
+        self.entry.kept = Some(kept);
+        let written = || -> io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(self.path.parent().unwrap_or(Path::new(".")))?;
+            file.write_all(&serde_json::to_vec_pretty(&self.entry)?)?;
+            file.as_file().sync_all()?;
+            file.persist(&self.path)?;
+            Ok(())
+        };
+        written().map_err(|source| Ec2Error::Ledger { path: self.path.clone(), source })
     }
 
     /// Nothing of the run is left.
@@ -72,14 +107,8 @@ impl Ledger {
     }
 }
 
-impl Orphan {
-    pub fn close(self) {
-        self.ledger.close();
-    }
-}
-
-/// The entries whose run is no longer alive.
-pub fn orphans() -> io::Result<Vec<Orphan>> {
+/// The records whose run is no longer alive, held from now on.
+pub fn orphans() -> io::Result<Vec<Ledger>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(directory()) {
         Ok(entries) => entries,
@@ -98,17 +127,27 @@ pub fn orphans() -> io::Result<Vec<Orphan>> {
     Ok(found)
 }
 
-fn orphan(path: &Path) -> io::Result<Option<Orphan>> {
-    let file = File::open(path)?;
+fn orphan(path: &Path) -> io::Result<Option<Ledger>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(error)) => return Err(error),
     }
+    // Between the opening and the lock the file may have been replaced or removed: then it isn't the record.
+    let same = fs::metadata(path)
+        .is_ok_and(|now| file.metadata().is_ok_and(|held| (now.dev(), now.ino()) == (held.dev(), held.ino())));
+    if !same {
+        return Ok(None);
+    }
     // A file without sense was cut off before its run had rented anything.
     let entry = fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     match entry {
-        Some(entry) => Ok(Some(Orphan { entry, ledger: Ledger { path: path.to_owned(), _lock: file } })),
+        Some(entry) => Ok(Some(Ledger { path: path.to_owned(), entry, _lock: file })),
         None => {
             fs::remove_file(path).ok();
             Ok(None)

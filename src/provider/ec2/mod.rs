@@ -21,6 +21,7 @@ mod refusal;
 pub mod sweep;
 mod tags;
 mod user_data;
+mod warm;
 
 use std::{env, path::PathBuf, time::Duration};
 
@@ -57,7 +58,7 @@ pub struct Ec2Plan {
 pub struct Ec2 {
     orders: mpsc::UnboundedSender<Order>,
     stop: CancellationToken,
-    desk: JoinHandle<Result<(), Ec2Error>>,
+    desk: JoinHandle<Result<Option<String>, Ec2Error>>,
     account: watch::Receiver<Account>,
     began: Instant,
     spent: CancellationToken,
@@ -125,7 +126,8 @@ impl Ec2 {
         self.spent.cancelled()
     }
 
-    pub(super) async fn release_all(self) -> Result<(), Ec2Error> {
+    /// Answers with what the user should know of machines that stay on purpose.
+    pub(super) async fn release_all(self) -> Result<Option<String>, Ec2Error> {
         let Self { orders, stop, desk, .. } = self;
         stop.cancel();
         drop(orders);

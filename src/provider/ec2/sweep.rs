@@ -4,7 +4,7 @@ use super::{
     api::{Belongings, Cloud, Place, Seen},
     clearing::{self, Cleared},
     error::Ec2Error,
-    ledger::{self, Orphan},
+    ledger::{self, Ledger},
     tags,
 };
 
@@ -14,7 +14,9 @@ pub struct Remains {
     pub region: String,
     pub belongings: Belongings,
     pub cloud: Cloud,
-    orphan: Option<Orphan>,
+    /// Machines that were kept on purpose.
+    pub kept: bool,
+    orphan: Option<Ledger>,
 }
 
 /// Whose remains are looked for.
@@ -52,7 +54,8 @@ pub async fn find(place: &Place, whose: Whose) -> Result<Vec<Remains>, Ec2Error>
         let cloud = Cloud::find(&orphan.entry.place()).await?;
         let run = orphan.entry.run.clone();
         let belongings = cloud.belongings(tags::RUN, vec![run.clone()]).await?;
-        found.push(Remains { run, region: cloud.region.clone(), belongings, cloud, orphan: Some(orphan) });
+        let kept = orphan.entry.kept.as_ref().is_some_and(|kept| kept.until > tags::now());
+        found.push(Remains { run, region: cloud.region.clone(), belongings, cloud, kept, orphan: Some(orphan) });
     }
     let cloud = match Cloud::find(place).await {
         Ok(cloud) => cloud,
@@ -63,7 +66,14 @@ pub async fn find(place: &Place, whose: Whose) -> Result<Vec<Remains>, Ec2Error>
     for run in overdue(&cloud, whose).await? {
         if found.iter().all(|remains| remains.run != run) {
             let belongings = cloud.belongings(tags::RUN, vec![run.clone()]).await?;
-            found.push(Remains { run, region: cloud.region.clone(), belongings, cloud: cloud.clone(), orphan: None });
+            found.push(Remains {
+                run,
+                region: cloud.region.clone(),
+                belongings,
+                cloud: cloud.clone(),
+                kept: false,
+                orphan: None,
+            });
         }
     }
     Ok(found)

@@ -18,6 +18,10 @@ use crate::{
     text,
 };
 
+/// By these a machine that is shut down ends its processes.
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+
 impl TestRun<'_> {
     pub(super) fn on_fleet(&mut self, event: FleetEvent) -> Result<(), RunError> {
         match event {
@@ -63,7 +67,9 @@ impl TestRun<'_> {
             Event::Lost(error) => {
                 let help = error.help();
                 self.note(Level::Warning, text::chain(&error), help);
-                self.replace(machine);
+                if error.is_bad_luck() {
+                    self.replace(machine);
+                }
                 self.last_trouble = Some(RunError::NoMachines { source: error });
                 self.machine_gone(machine);
             }
@@ -72,6 +78,11 @@ impl TestRun<'_> {
     }
 
     fn machine_leaves(&mut self, machine: MachineId, within: Duration) {
+        // A notice may be repeated.
+        if !self.leaving.insert(machine) {
+            return;
+        }
+        let _ = self.input(Input::MachineLeaving { machine, within });
         let name = self.fleet.name(machine).to_owned();
         self.note(
             Level::Info,
@@ -213,7 +224,13 @@ impl TestRun<'_> {
         }
         let running = death.running.map(test_id);
         let collecting = death.collecting.map(FileId);
-        let ending = self.stopping.is_some() || self.finished;
+        let leaving = self.leaving.contains(&machine);
+        if leaving && matches!(-death.status, SIGKILL | SIGTERM) {
+            // The machine goes down and takes its processes along: that is no fault of a test.
+            let _ = self.input(Input::WorkerDied { worker, running: None, collecting: None, slot: Slot::Gone });
+            return self.workers.enter(worker, Phase::Down);
+        }
+        let ending = self.stopping.is_some() || self.finished || leaving;
         let slot = if !ending && self.workers.died(worker) { Slot::Returns } else { Slot::Gone };
         let verdict = self.input(Input::WorkerDied { worker, running, collecting, slot });
         if self.stopping.is_none() && verdict == Verdict::Accepted {

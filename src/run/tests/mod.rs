@@ -10,7 +10,7 @@ mod outcome;
 mod plugin_messages;
 mod workers;
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -20,6 +20,7 @@ use self::{book::Book, workers::Workers};
 use super::{Fleet, RunError};
 use crate::{
     machine::Preparation,
+    model::MachineId,
     plan::{Collect, Mode, Settings},
     protocol::{
         Frame,
@@ -102,6 +103,8 @@ pub struct TestRun<'a> {
     lost: usize,
     counted: usize,
     budget_spent: bool,
+    /// Machines that are about to be taken away.
+    leaving: BTreeSet<MachineId>,
     /// Machines that may still be asked for in the place of others.
     replacements_left: u32,
 }
@@ -127,6 +130,7 @@ impl<'a> TestRun<'a> {
             lost: 0,
             counted: 0,
             budget_spent: false,
+            leaving: BTreeSet::new(),
             replacements_left: rules.workers.max(FEWEST_REPLACEMENTS),
             rules,
         }

@@ -21,6 +21,8 @@ pub struct Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mishap {
     MachineLost(MachineId),
+    /// It is announced that the machine goes in so long. Whether it does is another mishap.
+    Notice(MachineId, Duration),
     ProcessKilled(WorkerId),
     WorkerRetires(WorkerId),
     UserStops,
@@ -84,7 +86,7 @@ impl Plan {
             _ => Trouble { failures: 0.05, crashes: 0.02, fells_machine: 0.01, bad_imports: 0.05, fickle: 0.02 },
         };
         let suite = Suite::random(&mut dice, trouble);
-        let machines: Vec<Machine> = (0..dice.count(1, 5))
+        let mut machines: Vec<Machine> = (0..dice.count(1, 5))
             .map(|number| Machine {
                 joins: dice.span(Duration::ZERO, Duration::from_secs(if number == 0 { 1 } else { 5 })),
                 workers: dice.count(1, 4),
@@ -97,7 +99,8 @@ impl Plan {
         config.chunks_per_worker = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 4]));
         config.maxfail = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 5]));
         config.collection_errors = *dice.pick(&[CollectionErrors::Stop, CollectionErrors::Continue]);
-        let mishaps = Self::mishaps(&mut dice, &machines, workers);
+        let mut mishaps = Self::mishaps(&mut dice, &machines, workers);
+        mishaps.extend(Self::interruptions(&mut dice, &mut machines));
         Plan {
             suite,
             config,
@@ -125,6 +128,33 @@ impl Plan {
                 (when, mishap)
             })
             .collect()
+    }
+
+    /// Machines are announced to go, and do at that time, or sooner, or never. Some are replaced.
+    fn interruptions(dice: &mut Dice, machines: &mut Vec<Machine>) -> Vec<(Duration, Mishap)> {
+        let ms = Duration::from_millis;
+        let mut mishaps = Vec::new();
+        for _ in 0..*dice.pick(&[0, 0, 1, 2, 5]) {
+            let number = dice.count(0, machines.len() as u32 - 1);
+            let (when, within) =
+                (dice.span(Duration::ZERO, ms(5_000)), *dice.pick(&[ms(0), ms(50), ms(500), ms(3_000)]));
+            let notice = Mishap::Notice(MachineId(number), within);
+            if dice.chance(0.3) {
+                mishaps.push((when + dice.span(Duration::ZERO, within * 2), notice.clone()));
+            }
+            mishaps.push((when, notice));
+            let goes = match dice.count(0, 3) {
+                0 => None,
+                1 => Some(when + dice.span(Duration::ZERO, within)),
+                _ => Some(when + within),
+            };
+            mishaps.extend(goes.map(|goes| (goes, Mishap::MachineLost(MachineId(number)))));
+            if dice.chance(0.5) {
+                let joins = when + dice.span(Duration::ZERO, ms(3_000));
+                machines.push(Machine { joins, ..machines[number as usize].clone() });
+            }
+        }
+        mishaps
     }
 
     pub fn longest_latency(&self) -> Duration {

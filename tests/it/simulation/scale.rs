@@ -37,6 +37,19 @@ fn check(files: u32, collect: Collect, mode: Mode) {
 }
 
 #[test]
+fn many_machines_that_leave() {
+    let ms = Duration::from_millis;
+    let suite = Suite::even(TESTS / 50, 50, ms(100), ms(10));
+    let mut plan = Plan::calm(suite, Mode::Test, Collect::Stream, WORKERS);
+    for machine in (0..WORKERS / 2).map(MachineId) {
+        let notice = ms(200 + u64::from(machine.0) / 10);
+        plan.mishaps.push((notice, Mishap::Notice(machine, ms(100))));
+        plan.mishaps.push((notice + ms(100), Mishap::MachineLost(machine)));
+    }
+    assert!((0..3).any(|_| is_quick(&plan)), "decisions are slow");
+}
+
+#[test]
 fn many_files_on_many_workers() {
     check(TESTS / 50, Collect::Stream, Mode::Test);
 }

@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use cloudist::model::{FileId, TestId, WorkerId};
+use cloudist::model::{FileId, MachineId, TestId, WorkerId};
 use cloudist::scheduler::{
     Action, Collect, CollectionErrors, Ending, GiveUpReason, Input, Mode, Scheduler, Subject, Verdict, Work,
 };
 
 use super::plan::Plan;
 use super::suite::{Fate, Import};
-use super::worker::{State, Token, Worker};
+use super::worker::{COALESCING_MICROS, State, Token, Worker};
 use super::world::World;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,14 @@ pub struct Witness {
     /// In file mode: the process that runs a file's tests.
     hosts: BTreeMap<FileId, (WorkerId, u32)>,
     fallen: BTreeMap<WorkerId, u32>,
-    joined: BTreeSet<WorkerId>,
+    joined: BTreeMap<WorkerId, MachineId>,
+    /// Machines of which notice was given before they were known to be gone, and when.
+    announced: BTreeMap<MachineId, u64>,
+    announced_losses: u32,
+    /// Losses that may count as attempts.
+    sudden_losses: u32,
+    /// Who gave a part of a file's tests back and kept another.
+    parted: BTreeMap<FileId, BTreeSet<WorkerId>>,
     /// How long an idle worker may have to wait while another has something to spare.
     patience: Option<Duration>,
 }
@@ -66,7 +73,11 @@ impl Witness {
             finished: None,
             hosts: BTreeMap::new(),
             fallen: BTreeMap::new(),
-            joined: BTreeSet::new(),
+            joined: BTreeMap::new(),
+            announced: BTreeMap::new(),
+            announced_losses: 0,
+            sudden_losses: 0,
+            parted: BTreeMap::new(),
             patience: checked.then_some(patience),
         }
     }
@@ -86,15 +97,24 @@ impl Witness {
         self.collected_tests += tests;
     }
 
-    pub fn told(&mut self, input: &Input, verdict: Verdict) {
-        if let Input::WorkerJoined { worker, .. } = input {
-            self.joined.insert(*worker);
-            self.closed.remove(worker);
+    pub fn told(&mut self, now: u64, input: &Input, verdict: Verdict) {
+        match *input {
+            Input::WorkerJoined { worker, machine } => {
+                self.joined.insert(worker, machine);
+                self.closed.remove(&worker);
+            }
+            Input::MachineLost { machine } if self.announced.contains_key(&machine) => self.announced_losses += 1,
+            Input::WorkerDied { worker, .. } if self.is_leaving(worker) => {}
+            Input::MachineLost { .. } | Input::WorkerDied { .. } => self.sudden_losses += 1,
+            _ => {}
         }
         if verdict == Verdict::Stale {
             return;
         }
         match *input {
+            Input::MachineLeaving { machine, .. } => {
+                assert_eq!(self.announced.insert(machine, now), None, "{machine} was announced twice");
+            }
             Input::TestFinished { test, failed, .. } => {
                 self.settle_test(test, Outcome::Finished);
                 self.failures += failed;
@@ -122,16 +142,22 @@ impl Witness {
             assert!(matches!(action, Action::CloseWorker { .. }), "{action:?} after the run ended: {ending:?}");
         }
         match action {
-            Action::Run { work, .. } => self.check_gate(work),
+            Action::Run { worker, work, .. } => {
+                assert!(!self.is_leaving(*worker), "{worker} was given {work:?}, and its machine is leaving");
+                self.check_gate(work);
+            }
             Action::CollectionComplete { tests } => {
                 assert_eq!(*tests, self.collected_tests);
                 assert_eq!(self.file_outcomes.len(), self.plan.suite.files.len());
                 self.complete = true;
             }
-            Action::GiveUp { subject: Subject::Test(test), reason } => {
-                self.settle_test(*test, Outcome::GivenUp(*reason));
+            Action::GiveUp { subject, reason } => {
+                self.check_attempts(*reason);
+                match *subject {
+                    Subject::Test(test) => self.settle_test(test, Outcome::GivenUp(*reason)),
+                    Subject::File(file) => self.settle_file(file, 0),
+                }
             }
-            Action::GiveUp { subject: Subject::File(file), .. } => self.settle_file(*file, 0),
             Action::CloseWorker { worker } => assert!(self.closed.insert(*worker), "{worker} is closed twice"),
             Action::Abort => self.check_abort(),
             Action::Finished { ending } => self.finished = Some(*ending),
@@ -148,6 +174,18 @@ impl Witness {
         assert!(self.failures < maxfail, "{work:?} after {} failures", self.failures);
     }
 
+    fn is_leaving(&self, worker: WorkerId) -> bool {
+        self.joined.get(&worker).is_some_and(|machine| self.announced.contains_key(machine))
+    }
+
+    /// Each attempt that counts was ended by a loss without notice.
+    fn check_attempts(&self, reason: GiveUpReason) {
+        if let GiveUpReason::AttemptsExhausted { attempts } = reason {
+            assert_eq!(attempts, self.plan.config.max_attempts.get());
+            assert!(attempts <= self.sudden_losses, "{attempts} attempts, {} sudden losses", self.sudden_losses);
+        }
+    }
+
     fn check_abort(&self) {
         let maxfail = self.plan.config.maxfail.map_or(u32::MAX, |maxfail| maxfail.get());
         let user = self.plan.mishaps.iter().any(|(_, mishap)| *mishap == super::plan::Mishap::UserStops);
@@ -160,7 +198,19 @@ impl Witness {
         if self.plan.config.mode == Mode::File && !self.plan.suite.test(test).fickle {
             let host = self.hosts.insert(test.file, (worker, life)).unwrap_or((worker, life));
             let host_fell = self.fallen.get(&host.0).is_some_and(|&lives| lives > host.1);
-            assert!(host == (worker, life) || host_fell, "{test} runs on {worker}, others of its file on {}", host.0);
+            let scattered = self.parted.get(&test.file).is_some_and(|by| by.iter().any(|&by| self.is_leaving(by)));
+            let may_move = host_fell || scattered;
+            assert!(host == (worker, life) || may_move, "{test} runs on {worker}, others of its file on {}", host.0);
+        }
+    }
+
+    /// A worker gives these tests back, and is at this file or has tests of it left.
+    pub fn gave_back(&mut self, worker: &Worker, tests: &[TestId]) {
+        for file in tests.iter().map(|test| test.file).collect::<BTreeSet<_>>() {
+            let is_at_it = worker.activity.is_some_and(|activity| activity.file() == file);
+            if is_at_it || worker.queue.iter().any(|token| token.file() == file) {
+                self.parted.entry(file).or_default().insert(worker.id);
+            }
         }
     }
 
@@ -188,11 +238,11 @@ impl Witness {
             let known = self.plan.suite.test(*test);
             let blamed = known.fate == Fate::FellsMachine && self.plan.results_outrun(known.duration);
             let attempts = self.plan.config.max_attempts.get();
-            let most = if blamed { attempts } else { 1 + self.fallen.values().sum::<u32>() };
+            let most = if blamed { attempts + self.announced_losses } else { 1 + self.fallen.values().sum::<u32>() };
             assert!(starts <= most, "{test} was started {starts} times");
         }
         for worker in workers.values().filter(|worker| worker.state == State::Up) {
-            let ended = worker.aborted || worker.closing || !self.joined.contains(&worker.id);
+            let ended = worker.aborted || worker.closing || !self.joined.contains_key(&worker.id);
             assert!(ended, "{} was left running", worker.id);
         }
     }
@@ -212,6 +262,31 @@ impl Witness {
             let since = idle.since.max(busy.since).max(busy.waiting_since);
             let waited = Duration::from_micros(world.now.saturating_sub(since));
             assert!(waited <= patience, "{} is idle for {waited:?} while {} could spare work", idle.id, busy.id);
+        }
+    }
+
+    /// On a machine that is leaving, nothing begins once there has been time to fetch what waits.
+    pub fn check_begins(&self, now: u64, worker: &Worker) {
+        let Some(&announced) = self.announced.get(&worker.machine).filter(|_| self.finished.is_none()) else { return };
+        // A recall for others may be under way before the one of everything.
+        let patience = self.plan.longest_latency() * 5;
+        let since = announced.max(worker.imported_at);
+        let late = Duration::from_micros(now.saturating_sub(since));
+        assert!(late <= patience, "{} begins something {late:?} after its machine was announced to go", worker.id);
+    }
+
+    /// On a machine that is leaving, whoever has nothing left is told to end soon.
+    pub fn check_farewells(world: &World) {
+        let witness = &world.witness;
+        if witness.finished.is_some() || witness.announced.is_empty() {
+            return;
+        }
+        // A recall for others may be under way, then one of everything; what was at work meanwhile reports; then comes the farewell.
+        let patience = witness.plan.longest_latency() * 7 + Duration::from_micros(COALESCING_MICROS);
+        for worker in world.workers.values().filter(|worker| worker.is_idle()) {
+            let Some(&announced) = witness.announced.get(&worker.machine) else { continue };
+            let waited = Duration::from_micros(world.now.saturating_sub(worker.since.max(announced)));
+            assert!(waited <= patience, "{} has had nothing to do for {waited:?} and isn't closed", worker.id);
         }
     }
 

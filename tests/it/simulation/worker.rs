@@ -26,6 +26,15 @@ pub enum Activity {
     Running(TestId),
 }
 
+impl Activity {
+    pub fn file(self) -> FileId {
+        match self {
+            Activity::Importing(token) => token.file(),
+            Activity::Running(test) => test.file,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Up,
@@ -53,6 +62,8 @@ pub struct Worker {
     pub since: u64,
     /// Since when something has been waiting behind what it is at.
     pub waiting_since: u64,
+    /// When it last was done with a file: what it found there is then to be told first.
+    pub imported_at: u64,
 }
 
 impl Worker {
@@ -70,6 +81,7 @@ impl Worker {
             aborted: false,
             since: now,
             waiting_since: now,
+            imported_at: now,
         }
     }
 

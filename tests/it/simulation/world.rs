@@ -105,6 +105,7 @@ impl World {
             self.events.pop();
             self.now = at;
             Witness::check_starvation(&self);
+            Witness::check_farewells(&self);
             if let Some(event) = self.payloads.remove(&number) {
                 self.happens(event);
             }
@@ -176,7 +177,7 @@ impl World {
         self.course.inputs += 1;
         (self.now, &input).hash(&mut self.trace);
         let verdict = self.scheduler.handle(Time::from_micros(self.now), input.clone());
-        self.witness.told(&input, verdict);
+        self.witness.told(self.now, &input, verdict);
         if let (Input::WorkerDied { worker, slot: Slot::Returns, .. }, Some(respawn)) = (&input, self.plan.respawn) {
             let worker = *worker;
             self.after(self.latency(worker) * 2 + respawn, Event::Rises(worker));
@@ -236,6 +237,7 @@ impl World {
             }
             Command::Recall(count) => {
                 let (tests, files) = state.recall(count);
+                self.witness.gave_back(state, &tests);
                 self.say(worker, Input::Returned { worker, tests, files });
             }
             Command::Close => {
@@ -271,6 +273,7 @@ impl World {
             return;
         }
         let Some(token) = state.claim(now) else { return };
+        self.witness.check_begins(now, state);
         let (activity, takes) = match token {
             Token::Test(test) if state.imported.contains(&test.file) => {
                 self.witness.started(test, worker, life);
@@ -298,6 +301,7 @@ impl World {
     }
 
     fn imported(&mut self, worker: WorkerId, file: FileId, execute: bool) {
+        let now = self.now;
         let known = self.plan.suite.file(file);
         let (tests, errors) = (known.found(), u32::from(known.outcome == Import::Fails));
         let estimates = match self.plan.estimates {
@@ -311,6 +315,7 @@ impl World {
         }
         if let Some(state) = self.workers.get_mut(&worker) {
             state.imported.insert(file);
+            state.imported_at = now;
             if execute && !state.aborted {
                 state.found(file, tests);
             }
@@ -319,9 +324,11 @@ impl World {
     }
 
     fn imported_again(&mut self, worker: WorkerId, life: u32, test: TestId) {
+        let now = self.now;
         let at_home = self.witness.homes.get(&test.file) == Some(&(worker, life));
         let Some(state) = self.workers.get_mut(&worker) else { return };
         state.imported.insert(test.file);
+        state.imported_at = now;
         if self.plan.suite.test(test).fickle && !at_home {
             self.say(worker, Input::Missing { worker, tests: vec![test] });
         } else {
@@ -396,6 +403,7 @@ impl World {
     fn mishap(&mut self, mishap: Mishap) {
         match mishap {
             Mishap::MachineLost(machine) => self.machine_falls(machine),
+            Mishap::Notice(machine, within) => self.tell(Input::MachineLeaving { machine, within }),
             Mishap::UserStops => self.tell(Input::Stop),
             Mishap::WorkerRetires(worker) if self.workers.contains_key(&worker) => {
                 self.retiring.push(worker);

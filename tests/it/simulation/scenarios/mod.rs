@@ -5,6 +5,7 @@
 mod chunks;
 mod collection;
 mod endings;
+mod leaving;
 mod losses;
 mod sharing;
 
@@ -98,6 +99,15 @@ impl Story {
     fn returns(&mut self, worker: u32, tests: &[TestId], files: &[u32]) -> Vec<Action> {
         let files = files.iter().copied().map(FileId).collect();
         self.tell(Input::Returned { worker: gw(worker), tests: tests.to_vec(), files })
+    }
+
+    /// It is announced that the machine goes in two minutes.
+    fn leaves(&mut self, machine: MachineId) -> Vec<Action> {
+        self.tell(Input::MachineLeaving { machine, within: Duration::from_secs(120) })
+    }
+
+    fn loses(&mut self, machine: MachineId) -> Vec<Action> {
+        self.tell(Input::MachineLost { machine })
     }
 
     fn dies(&mut self, worker: u32, running: Option<TestId>, collecting: Option<u32>) -> Vec<Action> {
