@@ -24,8 +24,16 @@ from tool import Done, Tool  # noqa: E402
 SCRIPTS = pathlib.Path(sys.executable).parent
 PATIENCE = 60.0
 
+ONE_WORKER_EACH = ("--instance-type=c7i.large", "--cpu-per-worker=2")
+"""Machines that hold a single worker."""
+
 INI = "[pytest]\naddopts = -p no:cacheprovider\n"
 OUTCOME = re.compile(r"^(?:\[gw\d+\].* )?(\S+::\S+) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)", re.MULTILINE)
+
+
+def in_pytest(*options: str) -> List[str]:
+    """Options of `cloudist` under the names that they have in pytest."""
+    return [option.replace("--", "--cd-", 1) for option in options]
 
 
 def outcomes(done: Done) -> Dict[str, str]:
@@ -49,6 +57,7 @@ class Renter:
         self.rig = rig
         self.before = rig.listing()
         self.state = directory / "state"
+        self.cache = cache
         self.root = directory / "project"
         self.tool = Tool(
             cache,

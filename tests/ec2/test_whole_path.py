@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from renter import SCRIPTS, outcomes, summary
+from renter import ONE_WORKER_EACH, SCRIPTS, in_pytest, outcomes, summary
 
 SUITE = {f"tests/test_{letter}.py": f"""
         import pytest
@@ -28,11 +28,6 @@ SUITE = {f"tests/test_{letter}.py": f"""
 
         def test_broken_fixture(no_such_fixture): pass
         """ for letter in "abcdefghij"}
-ONE_WORKER_EACH = ("--instance-type=c7i.large", "--cpu-per-worker=2")
-
-
-def in_pytest(options):
-    return [option.replace("--", "--cd-", 1) for option in options]
 
 
 @pytest.mark.parametrize("caller", ["pytest --cloudist", "cloudist pytest"])
@@ -44,7 +39,7 @@ def test_twenty_machines(renters, caller):
     if caller == "cloudist pytest":
         done = renter.pytest(*options, args=("-v",))
     else:
-        done = renter.hook("-v", *in_pytest(options))
+        done = renter.hook("-v", *in_pytest(*options))
     done.check(plain.exit)
     assert outcomes(done) == outcomes(plain) and len(outcomes(plain)) == 150
     assert summary(done) == summary(plain) == "1 failed, 119 passed, 10 skipped, 10 xfailed, 10 errors"
