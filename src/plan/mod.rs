@@ -4,6 +4,7 @@
 
 mod options;
 mod settings;
+mod values;
 
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
 pub use settings::{

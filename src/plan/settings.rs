@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 
 use bytesize::ByteSize;
 
-use super::options::{Kind, OPTIONS, OptionInfo};
+use super::{
+    options::{Kind, OPTIONS, OptionInfo},
+    values::{disk, dollars, fraction, keyword, lease, memory, percent, positive, truth, workers},
+};
 
 /// Options as they were given on a command line, by name.
 pub type Flags = BTreeMap<String, Vec<String>>;
@@ -292,54 +295,6 @@ fn texts(value: &toml::Value) -> Option<Vec<String>> {
         toml::Value::Float(number) => Some(vec![number.to_string()]),
         toml::Value::Boolean(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
     }
-}
-
-fn keyword<T: FromStr>(value: &str) -> Option<T> {
-    value.parse().ok()
-}
-
-fn positive(value: &str) -> Option<u32> {
-    value.parse().ok().filter(|&number| number > 0)
-}
-
-fn workers(value: &str) -> Option<u32> {
-    positive(value).filter(|&number| number <= 10_000)
-}
-
-fn fraction(value: &str) -> Option<f64> {
-    value.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
-}
-
-fn percent(value: &str) -> Option<u32> {
-    let number = value.trim_end_matches('%').parse().ok()?;
-    (number <= 100).then_some(number)
-}
-
-fn memory(value: &str) -> Option<ByteSize> {
-    if let Some(gibibytes) = fraction(value) {
-        return Some(ByteSize((gibibytes * ByteSize::gib(1).as_u64() as f64) as u64));
-    }
-    value.parse().ok().filter(|size: &ByteSize| size.as_u64() > 0)
-}
-
-fn truth(value: &str) -> Option<bool> {
-    match value {
-        "true" | "1" | "yes" | "on" => Some(true),
-        "false" | "0" | "no" | "off" => Some(false),
-        _ => None,
-    }
-}
-
-fn dollars(value: &str) -> Option<f64> {
-    fraction(value.trim_start_matches('$'))
-}
-
-fn disk(value: &str) -> Option<ByteSize> {
-    memory(value).filter(|size| *size >= ByteSize::gib(8))
-}
-
-fn lease(value: &str) -> Option<Duration> {
-    humantime::parse_duration(value).ok().filter(|lease| *lease >= Duration::from_secs(5))
 }
 
 macro_rules! keywords {

@@ -109,8 +109,19 @@ class Renter:
 
     def hook(self, *arguments: str, **more) -> Done:
         """`pytest --cloudist=test`, in a project that `cloudist init` has prepared."""
+        return self.finish(self.start_hook(*arguments, **more))
+
+    def start_hook(self, *arguments: str, **more) -> subprocess.Popen:
         self.init()
-        return self.tool(cwd=self.root, command=self.pytest_command("--cloudist=test", *arguments), **more)
+        command = self.pytest_command("--cloudist=test", *arguments)
+        return self.tool.start(cwd=self.root, command=command, **more)
+
+    def can_sweep(self) -> bool:
+        return self.run("sweep", "--help").exit == 0
+
+    def sweep(self) -> Done:
+        """Removes whatever is left."""
+        return self.run("sweep", "--yes").check(0)
 
     def init(self) -> None:
         self.run("init").check(0)

@@ -291,7 +291,9 @@ fn burstable_machines_are_weighed_with_their_surcharge() {
 #[test]
 fn named_types_are_taken_of_whatever_kind_and_no_others() {
     for name in ["m5.metal", "g4dn.xlarge", "m1.xlarge", "m7g.xlarge", "t3.xlarge"] {
-        let choice = choose(&region(), &Wish { instance_types: named(&[name]), ..wish(4) }).unwrap();
+        let offers = region();
+        let architecture = offers.iter().find(|offer| offer.instance_type == name).unwrap().architecture;
+        let choice = choose(&offers, &Wish { instance_types: named(&[name]), architecture, ..wish(4) }).unwrap();
         assert!(choice.pools.iter().all(|pool| pool.instance_type == name));
         assert_eq!(choice.pools.len(), 3);
     }
@@ -401,4 +403,13 @@ fn withdrawn_pools_are_not_chosen_again() {
         offer.withdraw(&gone.zone, Market::Spot);
     }
     assert!(choose(&offers, &wish(4)).unwrap().pools.iter().all(|pool| pool.key() != gone.key()));
+}
+
+#[test]
+fn named_types_must_run_the_same_programs() {
+    let error = choose(&region(), &Wish { instance_types: named(&["m5.large", "m7g.xlarge"]), ..wish(4) }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "m5.large and m7g.xlarge can't run the same programs: one is x86_64, the other arm64"
+    );
 }

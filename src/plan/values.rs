@@ -1,0 +1,55 @@
+//! How each kind of value is written: numbers, sizes, dollars, durations.
+//!
+//! A function takes the text and answers nothing if it doesn't make sense; the message is the caller's.
+
+use std::{str::FromStr, time::Duration};
+
+use bytesize::ByteSize;
+
+pub(super) fn keyword<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+pub(super) fn positive(value: &str) -> Option<u32> {
+    value.parse().ok().filter(|&number| number > 0)
+}
+
+pub(super) fn workers(value: &str) -> Option<u32> {
+    positive(value).filter(|&number| number <= 10_000)
+}
+
+pub(super) fn fraction(value: &str) -> Option<f64> {
+    value.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
+}
+
+pub(super) fn percent(value: &str) -> Option<u32> {
+    let number = value.trim_end_matches('%').parse().ok()?;
+    (number <= 100).then_some(number)
+}
+
+pub(super) fn memory(value: &str) -> Option<ByteSize> {
+    if let Some(gibibytes) = fraction(value) {
+        return Some(ByteSize((gibibytes * ByteSize::gib(1).as_u64() as f64) as u64));
+    }
+    value.parse().ok().filter(|size: &ByteSize| size.as_u64() > 0)
+}
+
+pub(super) fn truth(value: &str) -> Option<bool> {
+    match value {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn dollars(value: &str) -> Option<f64> {
+    fraction(value.trim_start_matches('$'))
+}
+
+pub(super) fn disk(value: &str) -> Option<ByteSize> {
+    memory(value).filter(|size| *size >= ByteSize::gib(8))
+}
+
+pub(super) fn lease(value: &str) -> Option<Duration> {
+    humantime::parse_duration(value).ok().filter(|lease| *lease >= Duration::from_secs(5))
+}
