@@ -16,13 +16,26 @@ from typing import Dict, List, Mapping, Optional
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "cli"))
 
-from processes import all_gone  # noqa: E402
+from processes import all_gone, marked, until  # noqa: E402
 from rig import Rig  # noqa: E402
 from rig.instance import Instance  # noqa: E402
 from tool import Done, Tool  # noqa: E402
 
 SCRIPTS = pathlib.Path(sys.executable).parent
 PATIENCE = 60.0
+
+__all__ = [
+    "ONE_WORKER_EACH",
+    "Done",
+    "Renter",
+    "SCRIPTS",
+    "all_gone",
+    "in_pytest",
+    "marked",
+    "outcomes",
+    "summary",
+    "until",
+]
 
 ONE_WORKER_EACH = ("--instance-type=c7i.large", "--cpu-per-worker=2")
 """Machines that hold a single worker."""

@@ -17,12 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Iterator, List, Optional
+from typing import Callable, Iterator, List
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from processes import all_gone, marked, until  # noqa: E402
-from renter import ONE_WORKER_EACH, SCRIPTS, Renter, in_pytest  # noqa: E402
+from renter import ONE_WORKER_EACH, SCRIPTS, Renter, all_gone, in_pytest, marked, until  # noqa: E402
 from rig import Rig  # noqa: E402
 
 LEASE = 5
@@ -93,8 +92,9 @@ def kill(renter: Renter, process: subprocess.Popen, victim: str) -> None:
             pass
 
 
-def check_remains(renter: Renter) -> None:
-    """After a kill: what costs money ends by itself, the rest is known to this computer, and sweeping removes it."""
+def check_remains(renter: Renter) -> int:
+    """After a kill: what costs money ends by itself, the rest is known to this computer, and sweeping removes it.
+    Gives the number of machines that had to end by themselves."""
     all_gone(renter.tool.mark)
     until(lambda: all(call.ended is not None for call in renter.rig.calls), "the last call is over")
     renter.machines_gone()
@@ -107,9 +107,10 @@ def check_remains(renter: Renter) -> None:
     if renter.can_sweep():
         renter.sweep()
         renter.nothing_left()
+    return sum(instance.reason[0] == ENDED_BY_THEMSELVES for instance in renter.launched())
 
 
-def killed_run(plan: Plan, place: pathlib.Path, cache: pathlib.Path) -> None:
+def killed_run(plan: Plan, place: pathlib.Path, cache: pathlib.Path) -> int:
     with Rig(boot_seconds=plan.boot_seconds, machine_path=[SCRIPTS]) as rig:
         renter = Renter(rig, place, cache)
         process = begin(renter, plan)
@@ -118,31 +119,37 @@ def killed_run(plan: Plan, place: pathlib.Path, cache: pathlib.Path) -> None:
         except subprocess.TimeoutExpired:
             kill(renter, process, plan.victim)
             process.communicate(timeout=60)
-        check_remains(renter)
+        return check_remains(renter)
 
 
-def failure_of(plan: Plan, place: pathlib.Path, cache: pathlib.Path) -> Optional[str]:
-    try:
-        killed_run(plan, place, cache)
-    except Exception as error:
-        return f"{plan}: {type(error).__name__}: {error}"
-    return None
+@dataclasses.dataclass
+class Findings:
+    runs: int = 0
+    machines_left: int = 0
+    failures: List[str] = dataclasses.field(default_factory=list)
+
+    def __str__(self) -> str:
+        left = f"{self.machines_left} machines ended by themselves"
+        return f"{self.runs} runs, {left}, {len(self.failures)} failures"
 
 
-def soak(runs: int, seed: int, jobs: int, place: pathlib.Path, report: bool = False) -> List[str]:
-    """What went wrong."""
-    failures: List[str] = []
+def soak(
+    runs: int, seed: int, jobs: int, place: pathlib.Path, report: Callable[[Findings], None]
+) -> Findings:
+    findings = Findings()
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        begun = [
-            pool.submit(failure_of, plan, place / str(plan.number), place / "cache")
+        begun = {
+            pool.submit(killed_run, plan, place / str(plan.number), place / "cache"): plan
             for plan in plans(runs, seed)
-        ]
-        for number, done in enumerate(concurrent.futures.as_completed(begun), start=1):
-            if done.result():
-                failures.append(done.result())
-            if report:
-                print(f"\r{number} of {runs} runs, {len(failures)} failures", end="", flush=True)
-    return failures
+        }
+        for run in concurrent.futures.as_completed(begun):
+            findings.runs += 1
+            try:
+                findings.machines_left += run.result()
+            except Exception as error:
+                findings.failures.append(f"{begun[run]}: {type(error).__name__}: {error}")
+            report(findings)
+    return findings
 
 
 def main() -> int:
@@ -153,10 +160,16 @@ def main() -> int:
     arguments = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as place:
-        failures = soak(arguments.runs, arguments.seed, arguments.jobs, pathlib.Path(place), report=True)
+        found = soak(
+            arguments.runs,
+            arguments.seed,
+            arguments.jobs,
+            pathlib.Path(place),
+            report=lambda findings: print(f"\r{findings}", end="", flush=True),
+        )
     print(f", {time.monotonic() - began:.0f} s, seed {arguments.seed}")
-    print(*failures, sep="\n")
-    return 1 if failures else 0
+    print(*found.failures, sep="\n", end="")
+    return 1 if found.failures else 0
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from processes import until
-from renter import ONE_WORKER_EACH, in_pytest, outcomes
+from renter import ONE_WORKER_EACH, in_pytest, outcomes, until
 
 SUITE = {"test_a.py": """
         import pytest
