@@ -190,7 +190,7 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
         }
     };
     let (fleet, result) = run(&mut line, &hello, early).await;
-    let bill = fleet.as_ref().and_then(Fleet::bill);
+    let bill = fleet.as_ref().and_then(Fleet::bill).filter(|bill| bill.machines > 0);
     // The local pytest sums up while the machines end; this process stays until both are done.
     let farewell = async {
         line.tell(&end(result, bill)).await;

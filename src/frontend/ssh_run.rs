@@ -93,7 +93,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         screen.finish()
     });
     let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, wishes, stdin_pieces).await;
-    let bill = fleet.bill();
+    let bill = fleet.bill().filter(|bill| bill.machines > 0);
     bridge::report_remains(fleet.finish().await);
     watcher.abort();
     let shown = showing.await.map_err(|error| Failure::new(exit_code::INTERNAL, error.to_string()))?;

@@ -223,7 +223,7 @@ impl Fleet {
 
     /// Whether the provider may still bring a machine.
     pub fn awaits_leases(&self) -> bool {
-        self.leases_open
+        self.leases_open || self.held.iter().any(|event| matches!(event, FleetEvent::Leased { .. }))
     }
 
     pub fn machines(&self) -> usize {

@@ -142,10 +142,12 @@ class Taking:
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Iterator[None]:
         yield
-        if self.run is not None and self.run.summary and self.config.option.verbose >= 0:
+        if self.run is None or not self.run.summary:
+            return
+        if self.config.option.verbose >= 0:
             terminalreporter.write_line(closing_line(self.run.summary))
-            if self.run.summary.get("bill"):
-                terminalreporter.write_line(self.run.summary["bill"])
+        if self.run.summary.get("bill") and self.config.option.verbose >= -1:
+            terminalreporter.write_line(self.run.summary["bill"])
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:

@@ -224,6 +224,27 @@ impl Cloud {
     }
 
     pub async fn create_group(&self, name: &str, vpc: &str, tags: &[(String, String)]) -> Result<String, Ec2Error> {
+        let made = match self.make_group(name, vpc, tags).await {
+            // The first answer was lost on the way.
+            Err(Ec2Error::Api { code, .. }) if code == "InvalidGroup.Duplicate" => self.group_named(name, vpc).await?,
+            made => made?,
+        };
+        Ok(made)
+    }
+
+    async fn group_named(&self, name: &str, vpc: &str) -> Result<String, Ec2Error> {
+        let found = self
+            .client
+            .describe_security_groups()
+            .filters(filter("group-name", [name.to_owned()]))
+            .filters(filter("vpc-id", [vpc.to_owned()]))
+            .send()
+            .await
+            .map_err(|error| Ec2Error::of("DescribeSecurityGroups", error))?;
+        Ok(found.security_groups().iter().find_map(|group| group.group_id.clone()).unwrap_or_default())
+    }
+
+    async fn make_group(&self, name: &str, vpc: &str, tags: &[(String, String)]) -> Result<String, Ec2Error> {
         let made = self
             .client
             .create_security_group()
@@ -254,8 +275,13 @@ impl Cloud {
             .ip_permissions(permission.build())
             .send()
             .await
-            .map_err(|error| Ec2Error::of("AuthorizeSecurityGroupIngress", error))?;
-        Ok(())
+            .map(|_| ())
+            .map_err(|error| Ec2Error::of("AuthorizeSecurityGroupIngress", error))
+            .or_else(|error| match error {
+                // The first answer was lost on the way.
+                Ec2Error::Api { code, .. } if code == "InvalidPermission.Duplicate" => Ok(()),
+                error => Err(error),
+            })
     }
 
     pub async fn create_template(
@@ -267,6 +293,7 @@ impl Cloud {
         let made = self
             .client
             .create_launch_template()
+            .client_token(name)
             .launch_template_name(name)
             .launch_template_data(blueprint.data())
             .tag_specifications(tagged(ResourceType::LaunchTemplate, tags))
@@ -274,20 +301,6 @@ impl Cloud {
             .await
             .map_err(|error| Ec2Error::of("CreateLaunchTemplate", error))?;
         Ok(made.launch_template.and_then(|made| made.launch_template_id).unwrap_or_default())
-    }
-
-    /// The image that a template's `resolve:ssm:` stands for.
-    pub async fn resolved_image(&self, template: &str) -> Result<Option<String>, Ec2Error> {
-        let found = self
-            .client
-            .describe_launch_template_versions()
-            .launch_template_id(template)
-            .resolve_alias(true)
-            .send()
-            .await
-            .map_err(|error| Ec2Error::of("DescribeLaunchTemplateVersions", error))?;
-        let newest = found.launch_template_versions.unwrap_or_default().into_iter().next();
-        Ok(newest.and_then(|version| version.launch_template_data?.image_id))
     }
 
     /// Launches what can be had at once. A repeated call with the same token launches nothing more.

@@ -13,7 +13,10 @@ use super::{
     offer::{Market, Offer},
     tags,
 };
-use crate::{model::MachineId, plan::Fallback};
+use crate::{
+    model::MachineId,
+    plan::{Ec2Settings, Fallback},
+};
 
 /// How often pools that failed are replaced by others before what came has to do.
 const ROUNDS: u32 = 5;
@@ -42,7 +45,7 @@ impl Desk {
             reasons: BTreeSet::new(),
             refusal: None,
         };
-        for _ in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             if self.stop.is_cancelled() {
                 return Ok(());
             }
@@ -72,7 +75,7 @@ impl Desk {
                 shortage.fall_back(events).await;
             } else if stuck {
                 break;
-            } else if shortage.missing < before || !shortage.reasons.is_empty() {
+            } else if round < ROUNDS && (shortage.missing < before || !shortage.reasons.is_empty()) {
                 let text =
                     format!("EC2 lacks machines for {} of {workers} workers: asking elsewhere", shortage.missing);
                 note(events, text).await;
@@ -112,9 +115,17 @@ impl Desk {
         for machine in self.take_in(&reply, shortage, &seats, events) {
             self.dismiss(machine).await;
         }
-        shortage
-            .learn(&reply.errors, &self.premises.as_ref().map(|premises| premises.subnets.clone()).unwrap_or_default());
-        Ok(())
+        if let Some(premises) = &self.premises {
+            shortage.learn(&reply.errors, &premises.subnets);
+            shortage.blame(&self.plan.settings, &premises.cloud.region);
+        }
+        match shortage.refusal.take() {
+            Some(error @ Ec2Error::Unknown { .. }) => Err(error),
+            other => {
+                shortage.refusal = other;
+                Ok(())
+            }
+        }
     }
 
     /// Writes down what came, and has it watched. Answers what came beyond what was asked for.
@@ -164,7 +175,8 @@ impl Shortage {
                 }
             }
             self.reasons.insert(format!("{}: {} {}", error.instance_type, error.code, error.message));
-            if !matches!(sorted, Ec2Error::Api { .. }) && self.refusal.is_none() {
+            let about_the_request = error.code.starts_with("Invalid") || error.code.contains("NotFound");
+            if self.refusal.is_none() && (about_the_request || !matches!(sorted, Ec2Error::Api { .. })) {
                 self.refusal = Some(sorted);
             }
         }
@@ -187,6 +199,18 @@ impl Shortage {
             return Ok(());
         }
         Err(self.refusal.unwrap_or(Ec2Error::NoCapacity { detail }))
+    }
+
+    /// Names what the user named, where EC2 says it isn't there.
+    fn blame(&mut self, settings: &Ec2Settings, region: &str) {
+        let Some(Ec2Error::Api { code, .. }) = &self.refusal else { return };
+        let (what, name) = match code.as_str() {
+            code if code.starts_with("InvalidAMI") || code.contains("Parameter") => ("image", settings.image.clone()),
+            code if code.contains("Group") => ("security group", settings.security_groups.join(", ")),
+            code if code.contains("Subnet") => ("subnet", settings.subnets.join(", ")),
+            _ => return,
+        };
+        self.refusal = Some(Ec2Error::Unknown { what, name, region: region.to_owned() });
     }
 }
 

@@ -28,7 +28,7 @@ impl TestRun<'_> {
             FleetEvent::Leased { machine, workers, .. } => self.workers.expect(machine, workers),
             FleetEvent::NotLeased { name, error } => {
                 let help = error.help();
-                self.note(Level::Error, format!("{name}: {}", text::chain(&error)), Some(help));
+                self.unsaid.push((format!("{name}: {}", text::chain(&error)), help));
                 self.last_trouble = Some(RunError::Provider(error));
             }
             FleetEvent::LeasesOver => {}
@@ -42,6 +42,13 @@ impl TestRun<'_> {
         self.refuse_to_wait_for_nobody()
     }
 
+    /// What kept single machines from being leased matters as long as others work. Otherwise the run's end tells of it.
+    fn say_what_was_unsaid(&mut self) {
+        for (text, help) in std::mem::take(&mut self.unsaid) {
+            self.note(Level::Error, text, Some(help));
+        }
+    }
+
     /// With nobody left to work, or to come, the run is over. If nothing was done at all, the reason is that of the last to go.
     fn refuse_to_wait_for_nobody(&mut self) -> Result<(), RunError> {
         if self.workers.any_hope() || self.fleet.awaits_leases() || self.finished || self.stopping.is_some() {
@@ -51,6 +58,9 @@ impl TestRun<'_> {
             let _ = self.input(Input::LeasesOver);
             return Ok(());
         }
+        // The last one is the end's to tell.
+        self.unsaid.pop();
+        self.say_what_was_unsaid();
         Err(self.last_trouble.take().unwrap_or(RunError::NothingLeased))
     }
 
@@ -113,6 +123,7 @@ impl TestRun<'_> {
         match message {
             FromRunner::Up { worker, info, .. } => {
                 self.workers.enter(WorkerId(worker), Phase::Up);
+                self.say_what_was_unsaid();
                 let name = self.fleet.name(machine).to_owned();
                 self.tell_plugin(&ToPlugin::WorkerUp { worker, machine: name, info }, Bytes::new());
                 let _ = self.input(Input::WorkerJoined { worker: WorkerId(worker), machine });

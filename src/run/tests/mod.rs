@@ -102,6 +102,8 @@ pub struct TestRun<'a> {
     last_trouble: Option<RunError>,
     lost: usize,
     counted: usize,
+    /// Machines that could not be leased, each with what helps.
+    unsaid: Vec<(String, String)>,
     budget_spent: bool,
     /// Machines that are about to be taken away.
     leaving: BTreeSet<MachineId>,
@@ -129,6 +131,7 @@ impl<'a> TestRun<'a> {
             last_trouble: None,
             lost: 0,
             counted: 0,
+            unsaid: Vec::new(),
             budget_spent: false,
             leaving: BTreeSet::new(),
             replacements_left: rules.workers.max(FEWEST_REPLACEMENTS),
