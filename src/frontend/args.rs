@@ -67,6 +67,13 @@ pub enum Command {
     /// spaces in it is given to the shell there.
     #[command(after_long_help = SSH_RUN_EXAMPLES)]
     SshRun(SshRunArgs),
+    /// Show what a run would rent from EC2, and for how much
+    ///
+    /// A dry run: looks at the machine types, prices and interruptions of the region and prints, the cheapest for each worker first, in which
+    /// pools (a type in a zone) a run with the same options would look for machines, which it would most likely launch, and what that
+    /// costs an hour. Nothing is launched or made. What could not be found out is said on stderr.
+    #[command(after_long_help = PLAN_EXAMPLES)]
+    Plan(PlanArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -96,6 +103,16 @@ Examples:
 Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; with several
 workers the first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after
 Ctrl-C.";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  cloudist plan -n 64                                  64 workers on spot machines
+  cloudist plan -n 64 --interrupt-prob 0               on machines that are not taken away
+  cloudist plan -n 8 --cpu-per-worker 4 --region eu-north-1
+  cloudist plan -n 64 --json | jq .launch.dollars_per_hour
+
+Exit status: 0 if there are machines that would do; 90 if a setting is wrong, or no machine could
+be had with such settings; 91 if EC2 can't be asked.";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -145,6 +162,15 @@ pub struct SshRunArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The options of the table that every run takes, as they were given; each also under pytest's name for it (`--cd-…`).
