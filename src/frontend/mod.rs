@@ -11,6 +11,7 @@ mod plan;
 mod plan_table;
 mod pytest;
 mod ssh_run;
+mod sweep;
 
 pub use args::Cli;
 pub use failure::Failure;
@@ -26,6 +27,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Pytest(args) => pytest::pytest(args),
         Command::SshRun(args) => ssh_run::ssh_run(args),
         Command::Plan(args) => plan::plan(args),
+        Command::Sweep(args) => sweep::sweep(&args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()

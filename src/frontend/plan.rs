@@ -29,9 +29,6 @@ pub fn plan(args: PlanArgs) -> Result<u8, Failure> {
     if let Some(provider) = settings.provider.filter(|provider| *provider != ProviderKind::Ec2) {
         caveats.push(format!("a run with these settings rents nothing: its provider is {provider}, not ec2"));
     }
-    if let Some(text) = budget_caveat(&forecast, settings.ec2.budget) {
-        caveats.push(text);
-    }
     for caveat in &caveats {
         eprintln!("cloudist: {caveat}");
     }
@@ -62,14 +59,6 @@ fn in_words(forecast: &Forecast, budget: Option<f64>) -> String {
             &format!("\nthe budget of ${budget:.2} is spent after about {:.1} hours", budget / forecast.hour.dollars);
     }
     text
-}
-
-/// Machines are billed for a minute at least.
-fn budget_caveat(forecast: &Forecast, budget: Option<f64>) -> Option<String> {
-    let minute = forecast.hour.dollars / 60.0;
-    budget
-        .filter(|budget| *budget <= minute)
-        .map(|budget| format!("the budget of ${budget:.4} is less than the first minute costs (${minute:.4})"))
 }
 
 fn document(forecast: &Forecast, caveats: &[String]) -> Value {

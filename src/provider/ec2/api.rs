@@ -171,7 +171,12 @@ impl Cloud {
         }
         let config = loader.load().await;
         let region = config.region().ok_or(Ec2Error::NoRegion)?.to_string();
-        let missing = |detail: String| Ec2Error::NoCredentials { detail };
+        let missing = |detail: String| Ec2Error::NoCredentials {
+            detail: match &place.profile {
+                Some(profile) => format!("profile {profile}: {detail}"),
+                None => detail,
+            },
+        };
         let provider =
             config.credentials_provider().ok_or_else(|| missing("no source of them is configured".into()))?;
         provider.provide_credentials().await.map_err(|error| missing(crate::text::chain(&error)))?;
@@ -191,6 +196,16 @@ impl Cloud {
 
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The regions that the account may use.
+    pub async fn regions(&self) -> Result<Vec<String>, Ec2Error> {
+        let found = self.client.describe_regions().send().await;
+        let found = found.map_err(|error| Ec2Error::of("DescribeRegions", error))?;
+        let mut regions: Vec<String> =
+            found.regions.unwrap_or_default().into_iter().filter_map(|region| region.region_name).collect();
+        regions.sort();
+        Ok(regions)
     }
 
     pub async fn default_subnets(&self) -> Result<Vec<Subnet>, Ec2Error> {

@@ -29,9 +29,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Looks at what the region sells in the zones of the plan's subnets.
 pub async fn forecast(cloud: &Cloud, plan: &Ec2Plan, workers: u32) -> Result<Forecast, Ec2Error> {
     let (subnets, supply) = tokio::try_join!(network::subnets(cloud, plan), market::supply(cloud))?;
-    let mut wish = plan.wish(workers);
+    let mut wish = plan.wish(workers, &supply.offers);
     wish.zones = Some(subnets.iter().map(|subnet| subnet.zone.clone()).collect::<BTreeSet<_>>());
     let choice = choose(&supply.offers, &wish)?;
+    plan.afford(&choice, 0.0)?;
     let hour = hour(&choice, &supply, plan);
     Ok(Forecast { region: cloud.region.clone(), choice, hour, caveat: supply.caveat })
 }
@@ -61,6 +62,14 @@ fn hour(choice: &Choice, supply: &Supply, plan: &Ec2Plan) -> Bill {
 }
 
 impl Ec2Plan {
+    /// Every machine is billed for a minute at least.
+    pub(super) fn afford(&self, choice: &Choice, spent: f64) -> Result<(), Ec2Error> {
+        match self.settings.budget {
+            Some(budget) if choice.expected.price_per_hour / 60.0 + spent >= budget => Err(Ec2Error::Budget { budget }),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn disk_gib(&self) -> u32 {
         u32::try_from(self.settings.disk.as_u64().div_ceil(1 << 30)).unwrap_or(u32::MAX)
     }

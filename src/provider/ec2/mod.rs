@@ -36,7 +36,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::{LaunchRequest, LeaseEvent};
 use crate::{model::MachineId, plan::Ec2Settings};
 
-pub use api::{Cloud, Place};
+pub use api::{Cloud, Place, State};
 pub use bill::{Account, Bill};
 pub use choice::{Choice, ChoiceError, Expected, Pool, Refusal, Wish, choose};
 pub use error::Ec2Error;
