@@ -67,6 +67,20 @@ pub enum Command {
     /// spaces in it is given to the shell there.
     #[command(after_long_help = SSH_RUN_EXAMPLES)]
     SshRun(SshRunArgs),
+    /// Show what a run would rent from EC2, and for how much
+    ///
+    /// A dry run: looks at the machine types, prices and interruptions of the region and prints, the cheapest for each worker first, in which
+    /// pools (a type in a zone) a run with the same options would look for machines, which it would most likely launch, and what that
+    /// costs an hour. Nothing is launched or made. What could not be found out is said on stderr.
+    #[command(after_long_help = PLAN_EXAMPLES)]
+    Plan(PlanArgs),
+    /// Find and remove what runs left behind on EC2
+    ///
+    /// A run removes what it made, and machines that nobody speaks to end by themselves; what is left when a run was killed (a security group, a
+    /// launch template, machines within their lease) is found by the records on this computer, and by the tags of things whose lease
+    /// is over. It is listed, and removed after a question. Runs that are alive are not touched.
+    #[command(after_long_help = SWEEP_EXAMPLES)]
+    Sweep(SweepArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -96,6 +110,27 @@ Examples:
 Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; with several
 workers the first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after
 Ctrl-C.";
+
+const PLAN_EXAMPLES: &str = "\
+Examples:
+  cloudist plan -n 64                                  64 workers on spot machines
+  cloudist plan -n 64 --interrupt-prob 0               on machines that are not taken away
+  cloudist plan -n 8 --cpu-per-worker 4 --region eu-north-1
+  cloudist plan -n 64 --json | jq .launch.dollars_per_hour
+
+Exit status: 0 if there are machines that would do; 90 if a setting is wrong, or no machine could
+be had with such settings; 91 if EC2 can't be asked.";
+
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  cloudist sweep                       what this user left, from this computer
+  cloudist sweep --dry-run             list it only
+  cloudist sweep --all --all-regions   everybody's that is overdue, wherever it is
+  cloudist sweep --yes                 ask nothing, for instance at the end of a CI job
+
+Exit status: 0 if nothing is left; 1 if something was listed and not removed, because of --dry-run or
+the answer, or because there was no terminal to ask on and no --yes; 90 if a setting is wrong; 91 if
+something could not be looked at or removed.";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -145,6 +180,40 @@ pub struct SshRunArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Also what others rented in this account, if its lease is over
+    #[arg(long)]
+    pub all: bool,
+    /// Also machines that were kept for the next run (--cd-keep) and whose time is not over
+    #[arg(long)]
+    pub kept: bool,
+    /// Remove it without asking
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// List it and remove nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// The AWS region whose tags are looked at [default: that of the settings, else of the AWS configuration]
+    #[arg(long, alias = "cd-region", value_name = "REGION")]
+    pub region: Option<String>,
+    /// Look at the tags of every region that the account may use
+    #[arg(long)]
+    pub all_regions: bool,
+    /// The profile of the AWS configuration [default: that of the settings, else AWS_PROFILE, else its default]
+    #[arg(long, alias = "cd-profile", value_name = "NAME")]
+    pub profile: Option<String>,
 }
 
 /// The options of the table that every run takes, as they were given; each also under pytest's name for it (`--cd-…`).

@@ -7,9 +7,11 @@ mod demo;
 mod failure;
 mod init;
 mod interpreter;
+mod plan;
 mod plan_table;
 mod pytest;
 mod ssh_run;
+mod sweep;
 
 pub use args::Cli;
 pub use failure::Failure;
@@ -24,6 +26,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Init(args) => init::init(&args),
         Command::Pytest(args) => pytest::pytest(args),
         Command::SshRun(args) => ssh_run::ssh_run(args),
+        Command::Plan(args) => plan::plan(args),
+        Command::Sweep(args) => sweep::sweep(&args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()

@@ -32,13 +32,6 @@ pub enum AdvisorError {
     Region { region: String },
 }
 
-impl AdvisorError {
-    pub fn help(&self) -> String {
-        let unlisted = Interruption::Unlisted.needed_prob();
-        format!("without it every type's chance of being taken away counts as {unlisted} %")
-    }
-}
-
 const BUCKETS: [(&str, Interruption); 5] = [
     ("<5%", Interruption::Below5),
     ("5-10%", Interruption::From5To10),

@@ -4,7 +4,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, default_provider::region::DefaultRegionChain,
+    profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig, retry::RetryConfig,
+    timeout::TimeoutConfig,
+};
 use aws_sdk_ec2::{
     Client,
     config::ProvideCredentials,
@@ -29,6 +33,7 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct Cloud {
     client: Client,
+    config: SdkConfig,
     pub region: String,
 }
 
@@ -150,23 +155,57 @@ impl Cloud {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
             .timeout_config(TimeoutConfig::builder().operation_timeout(CALL_PATIENCE).build());
+        let mut region = place.region.clone().map(Region::new);
         if let Some(profile) = &place.profile {
-            loader = loader.profile_name(profile);
+            if region.is_none() {
+                region = DefaultRegionChain::builder().profile_name(profile).build().region().await;
+            }
+            // The SDK's own chain looks at AWS_ACCESS_KEY_ID first: a profile that was asked for wins over it.
+            let provider = ProfileFileCredentialsProvider::builder()
+                .configure(&ProviderConfig::without_region().with_region(region.clone()))
+                .profile_name(profile);
+            loader = loader.profile_name(profile).credentials_provider(provider.build());
         }
-        if let Some(region) = &place.region {
-            loader = loader.region(Region::new(region.clone()));
+        if let Some(region) = region {
+            loader = loader.region(region);
         }
         let config = loader.load().await;
         let region = config.region().ok_or(Ec2Error::NoRegion)?.to_string();
-        let missing = |detail: String| Ec2Error::NoCredentials { detail };
+        let missing = |detail: String| Ec2Error::NoCredentials {
+            detail: match &place.profile {
+                Some(profile) => format!("profile {profile}: {detail}"),
+                None => detail,
+            },
+        };
         let provider =
             config.credentials_provider().ok_or_else(|| missing("no source of them is configured".into()))?;
         provider.provide_credentials().await.map_err(|error| missing(crate::text::chain(&error)))?;
-        Ok(Self { client: Client::new(&config), region })
+        Ok(Self { client: Client::new(&config), config, region })
+    }
+
+    /// The same account elsewhere.
+    pub fn in_region(&self, region: &str) -> Self {
+        let config = self.config.to_builder().region(Region::new(region.to_owned())).build();
+        Self { client: Client::new(&config), config, region: region.to_owned() }
+    }
+
+    /// What clients of other services are made from.
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
     }
 
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The regions that the account may use.
+    pub async fn regions(&self) -> Result<Vec<String>, Ec2Error> {
+        let found = self.client.describe_regions().send().await;
+        let found = found.map_err(|error| Ec2Error::of("DescribeRegions", error))?;
+        let mut regions: Vec<String> =
+            found.regions.unwrap_or_default().into_iter().filter_map(|region| region.region_name).collect();
+        regions.sort();
+        Ok(regions)
     }
 
     pub async fn default_subnets(&self) -> Result<Vec<Subnet>, Ec2Error> {

@@ -95,12 +95,7 @@ impl Desk {
         wish.market = shortage.market;
         wish.zones = Some(premises.subnets.iter().map(|subnet| subnet.zone.clone()).collect());
         let choice = choose(&shortage.offers, &wish)?;
-        // Every machine is billed for a minute at least.
-        if let Some(budget) = self.plan.settings.budget
-            && choice.expected.price_per_hour / 60.0 + self.spent_by_now() >= budget
-        {
-            return Err(Ec2Error::Budget { budget });
-        }
+        self.plan.afford(&choice, self.spent_by_now())?;
         self.requests += 1;
         let order = FleetOrder {
             template: premises.template.clone(),

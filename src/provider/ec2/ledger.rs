@@ -4,6 +4,7 @@
 //! `cloudist sweep`, which finds everything else by the run's tag.
 
 use std::{
+    collections::BTreeSet,
     env,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
@@ -74,8 +75,7 @@ impl Ledger {
         let path = directory.join(format!("{}.json", entry.run));
         let written = || -> io::Result<File> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
-            file.lock()?;
+            let mut file = locked(&path)?;
             file.write_all(&serde_json::to_vec_pretty(&entry)?)?;
             // A power cut must not lose it: the machines would live on, unknown to anybody.
             file.sync_all()?;
@@ -107,24 +107,50 @@ impl Ledger {
     }
 }
 
-/// The records whose run is no longer alive, held from now on.
-pub fn orphans() -> io::Result<Vec<Ledger>> {
-    let mut found = Vec::new();
-    let entries = match fs::read_dir(directory()) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "json")
-            && let Some(orphan) = orphan(&path)?
-        {
-            found.push(orphan);
+/// A new file, locked. Before it was locked, somebody else may have taken it for one that was left behind.
+fn locked(path: &Path) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+        file.lock()?;
+        let ours = file.metadata()?.ino();
+        if fs::metadata(path).is_ok_and(|there| there.ino() == ours) {
+            return Ok(file);
         }
     }
+}
+
+/// The records whose run is no longer alive, held from now on.
+pub fn orphans() -> io::Result<Vec<Ledger>> {
+    let found = records()?.into_iter().filter_map(|path| orphan(&path).transpose());
+    let mut found = found.collect::<io::Result<Vec<_>>>()?;
     found.sort_by(|a, b| a.entry.run.cmp(&b.entry.run));
     Ok(found)
+}
+
+/// The runs on this computer that go on, or that are being cleared up.
+pub fn alive() -> io::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for path in records()? {
+        let locked = match File::open(&path) {
+            Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if locked && let Some(run) = path.file_stem() {
+            found.insert(run.to_string_lossy().into_owned());
+        }
+    }
+    Ok(found)
+}
+
+fn records() -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory()) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    Ok(paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == "json")).collect())
 }
 
 fn orphan(path: &Path) -> io::Result<Option<Ledger>> {

@@ -1,0 +1,102 @@
+//! `cloudist plan`: what a run would rent from EC2, and for how much. Launches nothing.
+
+use serde_json::{Value, json};
+
+use super::{
+    args::PlanArgs,
+    bridge, config,
+    failure::{Failure, exit_code},
+    plan_table, pytest,
+};
+use crate::{
+    plan::ProviderKind,
+    provider::{
+        ProviderError,
+        ec2::{Choice, Cloud, Ec2Error, Forecast, Interruption, Market, Pool, PriceBasis, forecast},
+    },
+    run::RunError,
+};
+
+pub fn plan(args: PlanArgs) -> Result<u8, Failure> {
+    let settings = config::settings(args.run.0, "--", &pytest::current_dir()?)?;
+    let plan = bridge::ec2_plan(&settings, "");
+    let found = bridge::runtime()?.block_on(async {
+        let cloud = Cloud::find(&plan.place()).await?;
+        forecast(&cloud, &plan, settings.num_workers).await
+    });
+    let forecast = found.map_err(failure)?;
+    let mut caveats: Vec<String> = forecast.caveat.iter().cloned().collect();
+    if let Some(provider) = settings.provider.filter(|provider| *provider != ProviderKind::Ec2) {
+        caveats.push(format!("a run with these settings rents nothing: its provider is {provider}, not ec2"));
+    }
+    for caveat in &caveats {
+        eprintln!("cloudist: {caveat}");
+    }
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&document(&forecast, &caveats))
+            .map_err(|error| Failure::new(exit_code::INTERNAL, error.to_string()))?,
+        false => in_words(&forecast, settings.ec2.budget),
+    };
+    println!("{}", text.trim_end());
+    Ok(0)
+}
+
+pub fn failure(error: Ec2Error) -> Failure {
+    RunError::from(ProviderError::from(error)).into()
+}
+
+fn in_words(forecast: &Forecast, budget: Option<f64>) -> String {
+    let mut text = format!("{} machines in {}\n\n", forecast.choice.market, forecast.region);
+    text += &plan_table::render(&forecast.choice, plan_table::terminal_width());
+    text += &format!("with disks and public addresses: about ${:.4} an hour", forecast.hour.dollars);
+    if forecast.choice.market == Market::Spot
+        && let Some(dollars) = forecast.hour.all_on_demand_dollars
+    {
+        text += &format!("; on-demand about ${dollars:.4}");
+    }
+    if let Some(budget) = budget {
+        text +=
+            &format!("\nthe budget of ${budget:.2} is spent after about {:.1} hours", budget / forecast.hour.dollars);
+    }
+    text
+}
+
+fn document(forecast: &Forecast, caveats: &[String]) -> Value {
+    let Choice { market, workers, pools, expected, left_out } = &forecast.choice;
+    let left_out: serde_json::Map<String, Value> =
+        left_out.iter().map(|(name, refusal)| (name.clone(), refusal.to_string().into())).collect();
+    json!({
+        "region": forecast.region,
+        "market": market.to_string(),
+        "workers": workers,
+        "pools": pools.iter().map(pool).collect::<Vec<_>>(),
+        "launch": {
+            "machines": expected.machines,
+            "workers": expected.workers,
+            "machine_dollars_per_hour": expected.price_per_hour,
+            "dollars_per_hour": forecast.hour.dollars,
+            "on_demand_dollars_per_hour": forecast.hour.all_on_demand_dollars,
+        },
+        "left_out": left_out,
+        "caveats": caveats,
+    })
+}
+
+fn pool(pool: &Pool) -> Value {
+    let interruption = |chance: Interruption| json!({"bucket": chance.to_string(), "percent": chance.percent()});
+    json!({
+        "type": pool.instance_type,
+        "zone": pool.zone,
+        "architecture": pool.architecture.to_string(),
+        "workers_per_machine": pool.workers_per_machine,
+        "dollars_per_hour": pool.price_per_hour,
+        "dollars_per_worker_hour": pool.price_per_worker_hour,
+        "price_from": match pool.price_basis {
+            PriceBasis::SpotPrice => "spot price",
+            PriceBasis::Savings => "spot price and savings",
+            PriceBasis::Size => "size",
+        },
+        "interruption": pool.interruption.map(interruption),
+        "burstable": pool.burstable,
+    })
+}
