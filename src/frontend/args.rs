@@ -128,9 +128,9 @@ Examples:
   cloudist sweep --all --all-regions   everybody's that is overdue, wherever it is
   cloudist sweep --yes                 ask nothing, for instance at the end of a CI job
 
-Exit status: 0 if nothing is left; 1 if something was listed and not removed, because of --dry-run or
-the answer, or because there was no terminal to ask on and no --yes; 90 if a setting is wrong; 91 if
-something could not be looked at or removed.";
+Exit status: 0 if nothing is left; 1 if something was listed and not removed, because of --dry-run,
+the answer, or because there was no terminal to ask on and no --yes; 90 if a setting is wrong; 91
+if something could not be looked at or removed.";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {

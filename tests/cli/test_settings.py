@@ -108,10 +108,16 @@ def test_the_chance_of_interruption_is_taken_by_every_provider(cloudist, project
     cloudist("pytest", "--", "--cd-interrupt-prob=0", cwd=root).check(0)
 
 
-def test_ec2_is_refused_with_a_way_out(cloudist, project):
+def test_ec2_without_credentials_is_refused_with_a_way_out(cloudist, project):
     root = project({"test_a.py": "def test_a(): pass"})
-    for run in (["pytest"], ["ssh-run", "--", "true"]):
-        done = cloudist(run[0], "--provider", "ec2", *run[1:], cwd=root).check(91)
-        assert "EC2" in done.err and "help: " in done.err and "local" in done.err, done
-    done = cloudist("pytest", "--", "--cd-provider=ec2", cwd=root).check(91)
-    assert "EC2" in done.out + done.err
+    way_out = "--cd-provider=local"
+    done = cloudist("ssh-run", "--provider", "ec2", "--", "true", cwd=root).check(91)
+    assert "no AWS credentials" in done.err and way_out in done.err and "cloudist doctor" in done.err, done
+    for arguments in (["--provider", "ec2"], ["--", "--cd-provider=ec2"]):
+        done = cloudist("pytest", *arguments, cwd=root).check(91)
+        assert "no AWS credentials" in done.out and way_out in done.out, done
+
+
+def test_without_credentials_the_machine_at_hand_is_used(cloudist, project):
+    root = project({"test_a.py": "def test_a(): pass"})
+    assert "(local)" in cloudist("pytest", cwd=root).check(0).out

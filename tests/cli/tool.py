@@ -74,6 +74,10 @@ class Tool:
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "COLUMNS": "100",
+                # Whoever tests on a cloud machine, or with credentials at hand, tests here all the same.
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+                "AWS_CONFIG_FILE": os.devnull,
                 MARK: mark,
                 **variables,
             }

@@ -170,7 +170,6 @@ impl Cloud {
             loader = loader.region(region);
         }
         let config = loader.load().await;
-        let region = config.region().ok_or(Ec2Error::NoRegion)?.to_string();
         let missing = |detail: String| Ec2Error::NoCredentials {
             detail: match &place.profile {
                 Some(profile) => format!("profile {profile}: {detail}"),
@@ -180,6 +179,7 @@ impl Cloud {
         let provider =
             config.credentials_provider().ok_or_else(|| missing("no source of them is configured".into()))?;
         provider.provide_credentials().await.map_err(|error| missing(crate::text::chain(&error)))?;
+        let region = config.region().ok_or(Ec2Error::NoRegion)?.to_string();
         Ok(Self { client: Client::new(&config), config, region })
     }
 

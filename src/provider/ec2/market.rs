@@ -116,7 +116,11 @@ fn model(info: &InstanceTypeInfo) -> Option<Model> {
         memory_mib: u64::try_from(info.memory_info()?.size_in_mib()?).ok()?,
         architectures: architectures.iter().map(|one| one.as_str().to_owned()).collect(),
         burstable: info.burstable_performance_supported().unwrap_or(false),
-        gpu: info.gpu_info().is_some() || info.inference_accelerator_info().is_some() || info.fpga_info().is_some(),
+        gpu: info.gpu_info().is_some()
+            || info.inference_accelerator_info().is_some()
+            || info.neuron_info().is_some()
+            || info.fpga_info().is_some()
+            || info.media_accelerator_info().is_some(),
         bare_metal: info.bare_metal().unwrap_or(false),
         current: info.current_generation().unwrap_or(true),
     })
