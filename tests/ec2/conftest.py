@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
-from typing import Callable, Iterator
+from typing import Callable, Generator, Iterator
 
 import pytest
 
@@ -24,6 +24,18 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("/usr/sbin/sshd is not there or cannot be executed")
     if not os.access(BINARY, os.X_OK):
         raise pytest.UsageError(f"{BINARY} is not there or cannot be executed")
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or not report.passed
+    return report
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture
 def renters(
-    rigs: Callable[..., Rig], tmp_path: pathlib.Path, cache: pathlib.Path
+    request: pytest.FixtureRequest, rigs: Callable[..., Rig], tmp_path: pathlib.Path, cache: pathlib.Path
 ) -> Iterator[Callable[..., Renter]]:
     """Makes users of the tool, each with an account of its own, on whose machines pytest is installed."""
     made = []
@@ -71,7 +83,10 @@ def renters(
         return made[-1]
 
     yield make
+    failed = request.node.stash[FAILED]
     for renter in made:
+        if failed:
+            renter.close()
         all_gone(renter.tool.mark)
 
 

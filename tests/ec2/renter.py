@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import textwrap
 import uuid
 from typing import Dict, List, Mapping, Optional
+
+import pexpect
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "cli"))
 
@@ -63,6 +66,15 @@ def summary(done: Done) -> str:
     return re.findall(r"^=* ?((?:\d+ \w+(?:, )?)+) in [\d.]+s", done.out, re.MULTILINE)[-1]
 
 
+def command_line(pid: int) -> str:
+    try:
+        return (
+            pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        )
+    except OSError:
+        return ""
+
+
 class Renter:
     """One user on one computer, with a project, against one account."""
 
@@ -79,6 +91,7 @@ class Renter:
             **rig.environment,
         )
         self.tool.environment["CLOUDIST_BIN"] = self.tool.command()[0]
+        self._groups: List[int] = []
         self._heard: Dict[int, bytes] = {}
         self.project({})
 
@@ -98,7 +111,22 @@ class Renter:
         return self.run("pytest", *options, "--", *args, **more)
 
     def start(self, *arguments: str, **more) -> subprocess.Popen:
-        return self.tool.start(*arguments, cwd=self.root, **more)
+        process = self.tool.start(*arguments, cwd=self.root, **more)
+        self._groups.append(process.pid)
+        return process
+
+    def terminal(self, command: List[str]) -> pexpect.spawn:
+        terminal = self.tool.terminal(cwd=self.root, command=command)
+        self._groups.append(terminal.pid)
+        return terminal
+
+    def close(self) -> None:
+        """Ends what a test that failed has left running."""
+        for group in self._groups:
+            try:
+                os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def finish(self, process: subprocess.Popen, patience: float = PATIENCE) -> Done:
         """With what was heard of its output before."""
@@ -127,10 +155,7 @@ class Renter:
     def start_hook(self, *arguments: str, **more) -> subprocess.Popen:
         self.init()
         command = self.pytest_command("--cloudist=test", *arguments)
-        return self.tool.start(cwd=self.root, command=command, **more)
-
-    def can_sweep(self) -> bool:
-        return self.run("sweep", "--help").exit == 0
+        return self.start(command=command, **more)
 
     def sweep(self) -> Done:
         """Removes whatever is left."""
@@ -138,6 +163,27 @@ class Renter:
 
     def init(self) -> None:
         self.run("init").check(0)
+
+    # What happens on the machines.
+
+    def at_work(self, line: str, machines: int) -> None:
+        """Until a process of so many machines has these words in its command line."""
+
+        def busy() -> bool:
+            there = [one for one in self.launched() if one.state == "running"]
+            found = [one for one in there if self.machine_runs(one.id, line)]
+            return len(found) >= machines
+
+        until(busy, f"{line!r} on {machines} machines", patience=PATIENCE)
+
+    def machine_runs(self, identity: str, line: str) -> bool:
+        return any(line in command_line(pid) for pid in self.rig.processes(identity))
+
+    def let_go(self) -> None:
+        """Makes the file /run/rig/go on every machine that is there."""
+        for instance in self.launched():
+            if instance.machine is not None:
+                (instance.machine.directory / "go").touch()
 
     # What is there.
 

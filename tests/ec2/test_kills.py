@@ -70,6 +70,8 @@ def run_until(
                     (instance.machine.directory / "go").touch()
 
         def kill(call: Any) -> Any:
+            if killed.is_set():
+                return None
             started.wait()
             os.killpg(process.pid, signal.SIGKILL)
             killed.set()
