@@ -21,6 +21,7 @@ Examples:
   cloudist pytest -n 16 --hosts a,b,c        the same on three machines that you have
   cloudist init && pytest --cloudist=test    from pytest itself
   cloudist ssh-run -n 4 -- make bench        any command, on every worker
+  cloudist doctor                            what a run needs, here and on EC2
 
 Settings:
   Every option of a run may also stand in [tool.cloudist] of pyproject.toml (num-workers = 8) or in
@@ -81,6 +82,13 @@ pub enum Command {
     /// is over. It is listed, and removed after a question. Runs that are alive are not touched.
     #[command(after_long_help = SWEEP_EXAMPLES)]
     Sweep(SweepArgs),
+    /// Check what a run needs, here and on EC2, and say what to do
+    ///
+    /// Looks at this computer first: settings, directories, the interpreter and pytest. Where AWS credentials are set up, then at the account: whose
+    /// they are, the region, this computer's clock, the network, the market, what EC2 would let a run do (by dry runs), quotas, and what
+    /// runs have left behind. Each check is a line with ok, warn or fail, and, if it isn't ok, with what helps. Nothing is made or changed.
+    #[command(after_long_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -131,6 +139,15 @@ Examples:
 Exit status: 0 if nothing is left; 1 if something was listed and not removed, because of --dry-run,
 the answer, or because there was no terminal to ask on and no --yes; 90 if a setting is wrong; 91
 if something could not be looked at or removed.";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  cloudist doctor                            what runs in this directory need
+  cloudist doctor -n 64 --region eu-north-1  for such a run
+  cloudist doctor --provider local           this computer alone
+  cloudist doctor --json | jq '.[] | select(.verdict != \"ok\")'
+
+Exit status: 0 if no check failed, warnings aside; else 91.";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -214,6 +231,18 @@ pub struct SweepArgs {
     /// The profile of the AWS configuration [default: that of the settings, else AWS_PROFILE, else its default]
     #[arg(long, alias = "cd-profile", value_name = "NAME")]
     pub profile: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// The local interpreter whose project and paths are used [default: that of the active virtual environment, else python3]
+    #[arg(long, value_name = "PATH", help_heading = "Project")]
+    pub local_python: Option<PathBuf>,
+    /// Print one JSON document instead of lines
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The options of the table that every run takes, as they were given; each also under pytest's name for it (`--cd-…`).

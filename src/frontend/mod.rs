@@ -4,6 +4,7 @@ mod args;
 mod bridge;
 mod config;
 mod demo;
+mod doctor;
 mod failure;
 mod init;
 mod interpreter;
@@ -28,6 +29,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::SshRun(args) => ssh_run::ssh_run(args),
         Command::Plan(args) => plan::plan(args),
         Command::Sweep(args) => sweep::sweep(&args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()
