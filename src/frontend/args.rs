@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
 
@@ -89,6 +89,13 @@ pub enum Command {
     /// runs have left behind. Each check is a line with ok, warn or fail, and, if it isn't ok, with what helps. Nothing is made or changed.
     #[command(after_long_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
+    /// Print the policy that an AWS user or role needs for runs on EC2
+    ///
+    /// As JSON, with the fewest permissions that runs, `sweep`, `plan` and `doctor` need: everything may be looked at; things may be made only with
+    /// the tag of a run; only things with such a tag may be changed or removed. Asks nobody. Disks that the account encrypts with a key of its own
+    /// need that key's permissions besides.
+    #[command(after_long_help = IAM_POLICY_EXAMPLES)]
+    IamPolicy(IamPolicyArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -148,6 +155,14 @@ Examples:
   cloudist doctor --json | jq '.[] | select(.verdict != \"ok\")'
 
 Exit status: 0 if no check failed, warnings aside; else 91.";
+
+const IAM_POLICY_EXAMPLES: &str = "\
+Examples:
+  cloudist iam-policy > policy.json
+  aws iam create-policy --policy-name cloudist --policy-document file://policy.json
+  aws iam attach-user-policy --user-name me --policy-arn arn:aws:iam::ACCOUNT:policy/cloudist
+
+Exit status: 0.";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -243,6 +258,20 @@ pub struct DoctorArgs {
     /// Print one JSON document instead of lines
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct IamPolicyArgs {
+    /// Where the account is: aws, or aws-cn or aws-us-gov for the regions of their own
+    #[arg(long, value_enum, hide_possible_values = true, default_value = "aws")]
+    pub partition: PartitionName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PartitionName {
+    Aws,
+    AwsCn,
+    AwsUsGov,
 }
 
 /// The options of the table that every run takes, as they were given; each also under pytest's name for it (`--cd-…`).

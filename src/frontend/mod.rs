@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod doctor;
 mod failure;
+mod iam_policy;
 mod init;
 mod interpreter;
 mod plan;
@@ -30,6 +31,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Plan(args) => plan::plan(args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Doctor(args) => doctor::doctor(args),
+        Command::IamPolicy(args) => iam_policy::print(&args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()

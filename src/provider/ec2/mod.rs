@@ -18,6 +18,7 @@ mod ledger;
 mod market;
 mod network;
 mod offer;
+mod policy;
 mod refusal;
 pub mod survey;
 pub mod sweep;
@@ -47,6 +48,7 @@ pub use image::BootImage;
 pub use ledger::directory as records_directory;
 pub use market::{Supply, supply};
 pub use offer::{Architecture, Interruption, Market, Offer, Price, PriceBasis};
+pub use policy::{Partition, policy};
 pub use user_data::LEASE_FILE;
 
 /// What a run wants of EC2.
