@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
 
@@ -21,6 +21,7 @@ Examples:
   cloudist pytest -n 16 --hosts a,b,c        the same on three machines that you have
   cloudist init && pytest --cloudist=test    from pytest itself
   cloudist ssh-run -n 4 -- make bench        any command, on every worker
+  cloudist doctor                            what a run needs, here and on EC2
 
 Settings:
   Every option of a run may also stand in [tool.cloudist] of pyproject.toml (num-workers = 8) or in
@@ -81,6 +82,20 @@ pub enum Command {
     /// is over. It is listed, and removed after a question. Runs that are alive are not touched.
     #[command(after_long_help = SWEEP_EXAMPLES)]
     Sweep(SweepArgs),
+    /// Check what a run needs, here and on EC2, and say what to do
+    ///
+    /// Looks at this computer first: settings, directories, the interpreter and pytest. Where AWS credentials are set up, then at the account: whose
+    /// they are, the region, this computer's clock, the network, the market, what EC2 would let a run do (by dry runs), quotas, and what
+    /// runs have left behind. Each check is a line with ok, warn or fail, and, if it isn't ok, with what helps. Nothing is made or changed.
+    #[command(after_long_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Print the policy that an AWS user or role needs for runs on EC2
+    ///
+    /// As JSON, with the fewest permissions that runs, `sweep`, `plan` and `doctor` need: everything may be looked at; things may be made only with
+    /// the tag of a run; only things with such a tag may be changed or removed. Asks nobody. Disks that the account encrypts with a key of its own
+    /// need that key's permissions besides.
+    #[command(after_long_help = IAM_POLICY_EXAMPLES)]
+    IamPolicy(IamPolicyArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -131,6 +146,23 @@ Examples:
 Exit status: 0 if nothing is left; 1 if something was listed and not removed, because of --dry-run,
 the answer, or because there was no terminal to ask on and no --yes; 90 if a setting is wrong; 91
 if something could not be looked at or removed.";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  cloudist doctor                            what runs in this directory need
+  cloudist doctor -n 64 --region eu-north-1  for such a run
+  cloudist doctor --provider local           this computer alone
+  cloudist doctor --json | jq '.[] | select(.verdict != \"ok\")'
+
+Exit status: 0 if no check failed, warnings aside; else 91.";
+
+const IAM_POLICY_EXAMPLES: &str = "\
+Examples:
+  cloudist iam-policy > policy.json
+  aws iam create-policy --policy-name cloudist --policy-document file://policy.json
+  aws iam attach-user-policy --user-name me --policy-arn arn:aws:iam::ACCOUNT:policy/cloudist
+
+Exit status: 0.";
 
 #[derive(Debug, Args)]
 pub struct DemoArgs {
@@ -214,6 +246,32 @@ pub struct SweepArgs {
     /// The profile of the AWS configuration [default: that of the settings, else AWS_PROFILE, else its default]
     #[arg(long, alias = "cd-profile", value_name = "NAME")]
     pub profile: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// The local interpreter whose project and paths are used [default: that of the active virtual environment, else python3]
+    #[arg(long, value_name = "PATH", help_heading = "Project")]
+    pub local_python: Option<PathBuf>,
+    /// Print one JSON document instead of lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct IamPolicyArgs {
+    /// Where the account is: aws, or aws-cn or aws-us-gov for the regions of their own
+    #[arg(long, value_enum, hide_possible_values = true, default_value = "aws")]
+    pub partition: PartitionName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum PartitionName {
+    Aws,
+    AwsCn,
+    AwsUsGov,
 }
 
 /// The options of the table that every run takes, as they were given; each also under pytest's name for it (`--cd-…`).

@@ -68,7 +68,16 @@ pub fn probe(path: &Path, dir: &Path) -> Result<Interpreter, Failure> {
 
 /// Whether the interpreter can import pytest.
 pub fn has_pytest(python: &Path) -> bool {
-    let import =
-        Command::new(python).args(["-c", "import pytest"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    import.is_ok_and(|status| status.success())
+    pytest_version(python).is_some()
+}
+
+/// The version of the pytest that the interpreter can import.
+pub fn pytest_version(python: &Path) -> Option<String> {
+    let import = Command::new(python)
+        .args(["-c", "import pytest; print(pytest.__version__)"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    import.status.success().then(|| String::from_utf8_lossy(&import.stdout).trim().to_owned())
 }

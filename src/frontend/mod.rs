@@ -4,7 +4,9 @@ mod args;
 mod bridge;
 mod config;
 mod demo;
+mod doctor;
 mod failure;
+mod iam_policy;
 mod init;
 mod interpreter;
 mod plan;
@@ -28,6 +30,8 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::SshRun(args) => ssh_run::ssh_run(args),
         Command::Plan(args) => plan::plan(args),
         Command::Sweep(args) => sweep::sweep(&args),
+        Command::Doctor(args) => doctor::doctor(args),
+        Command::IamPolicy(args) => iam_policy::print(&args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()

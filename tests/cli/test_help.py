@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-COMMANDS = ["", "demo", "init", "pytest", "ssh-run", "plan", "sweep", "plugin-path"]
+COMMANDS = ["", "demo", "init", "pytest", "ssh-run", "plan", "sweep", "doctor", "iam-policy", "plugin-path"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

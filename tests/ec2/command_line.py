@@ -17,24 +17,27 @@ CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
 class CommandLine(Renter):
-    """With a cache of its own, as tests set prices."""
-
-    def __init__(self, rig: Rig, directory: pathlib.Path) -> None:
-        super().__init__(rig, directory, directory / "cache")
-        self.cache = directory / "cache"
+    def __init__(self, rig: Rig, directory: pathlib.Path, cache: pathlib.Path) -> None:
+        super().__init__(rig, directory, cache)
+        self.directory = directory
         self.tool.environment.update(USER="tester", CLOUDIST_PYTHON=sys.executable)
         self.tool.environment["PATH"] = f"{SCRIPTS}:{self.tool.environment['PATH']}"
 
     def __call__(self, *arguments: str, **variables: Optional[str]) -> Done:
         return self.run(*arguments, env=variables)
 
-    def json(self, *arguments: str, exit: int = 0) -> Any:
-        return json.loads(self(*arguments, "--json").check(exit).out)
+    def json(self, *arguments: str, exit: int = 0, **variables: Optional[str]) -> Any:
+        return json.loads(self(*arguments, "--json", **variables).check(exit).out)
 
     def without(self, *names: str) -> CommandLine:
         """Takes variables away."""
         for name in names:
             self.tool.environment.pop(name, None)
+        return self
+
+    def knowing_nothing(self) -> CommandLine:
+        """With an empty cache, so that the market is asked for anew."""
+        self.tool.environment["CLOUDIST_CACHE_DIR"] = str(self.directory / "cache")
         return self
 
     def on_terminal(self, *arguments: str) -> pexpect.spawn:

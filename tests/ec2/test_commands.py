@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 from typing import Iterator
 
 import pytest
@@ -20,14 +21,15 @@ MUTATING = ("Create", "Delete", "Terminate", "Run", "Authorize", "Modify")
 
 
 @pytest.fixture
-def cloudist(rig: Rig, tmp_path: pathlib.Path) -> Iterator[CommandLine]:
-    made = CommandLine(rig, tmp_path)
+def cloudist(rig: Rig, tmp_path: pathlib.Path, cache: pathlib.Path) -> Iterator[CommandLine]:
+    made = CommandLine(rig, tmp_path, cache)
     yield made
     all_gone(made.tool.mark)
 
 
 class TestPlan:
     def test_a_table_and_no_change(self, rig, cloudist):
+        cloudist.knowing_nothing()
         rig.price("m7i.large", "us-east-1a", 0.0001)
         rig.advisor("m7i.large", 0)
         done = cloudist("plan", "-n", "6").check(0)
@@ -48,6 +50,7 @@ class TestPlan:
         assert {name: types.count(name) for name in types} == launch["machines"]
 
     def test_json(self, rig, cloudist):
+        cloudist.knowing_nothing()
         rig.advisor("m5.large", 2)
         options = ["--instance-type", "m5.large", "--instance-type", "t3.nano"]
         shown = cloudist.json("plan", "-n", "4", *options)
@@ -71,6 +74,7 @@ class TestPlan:
         assert {pool["zone"] for pool in shown["pools"]} == {"us-east-1b"}
 
     def test_without_the_advisor_it_says_so(self, rig, cloudist):
+        cloudist.knowing_nothing()
         rig.web.broken = True
         assert "spot advisor" in cloudist("plan").check(0).err
         assert "spot advisor" in cloudist.json("plan")["caveats"][0]
@@ -114,6 +118,7 @@ class TestPlan:
 
     @pytest.mark.parametrize("action", ["DescribeSubnets", "DescribeSpotPriceHistory"])
     def test_denied(self, rig, cloudist, action):
+        cloudist.knowing_nothing()
         rig.faults.unauthorized(action)
         done = cloudist("plan").check(91)
         assert f"may not call {action}" in done.err and "cloudist iam-policy" in done.err
@@ -314,3 +319,168 @@ class TestSweep:
     def test_expired_credentials(self, rig, cloudist):
         rig.faults.expired("ExpiredToken")
         assert "expired" in cloudist("sweep").check(91).err
+
+
+def verdicts(report: list) -> dict:
+    """The worst verdict of each check."""
+    order = ["ok", "warn", "fail"]
+    found: dict = {}
+    for check in report:
+        known = found.get(check["check"], "ok")
+        found[check["check"]] = max(known, check["verdict"], key=order.index)
+    return found
+
+
+def fault(report: list, subject: str) -> str:
+    """What is said of the checks that are not ok, and the help."""
+    checks = [check for check in report if check["check"] == subject and check["verdict"] != "ok"]
+    return " ".join(f"{check['finding']} {check['help']}" for check in checks)
+
+
+class TestDoctor:
+    def test_all_is_well(self, rig, cloudist):
+        before = rig.listing()
+        done = cloudist("doctor").check(0)
+        assert done.out.splitlines()[-1].endswith(" checks: 0 failed, 0 with a warning"), done
+        report = cloudist.json("doctor")
+        assert set(verdicts(report).values()) == {"ok"}
+        assert [check["check"] for check in report] == [
+            "cloudist",
+            "settings",
+            "state",
+            "cache",
+            "python",
+            "pytest",
+            "credentials",
+            "clock",
+            "identity",
+            "region",
+            "address",
+            "market",
+            "advisor",
+            "image",
+            "permissions",
+            "quota",
+            "left over",
+        ]
+        assert f"account {rig.account.id}" in done.out and "AWS_ACCESS_KEY_ID" in done.out
+        assert rig.listing() == before
+        changing = [call for call in rig.calls if call.action.startswith(MUTATING)]
+        assert changing and {call.error for call in changing} <= {"DryRunOperation"}
+
+    def test_it_changes_nothing_even_where_dry_runs_would(self, rig, cloudist):
+        cloudist("doctor").check(0)
+        for call in rig.calls:
+            if call.action.startswith(MUTATING):
+                assert call.parameters.get("DryRun"), call
+
+    def test_without_credentials_nobody_is_asked(self, rig, cloudist):
+        report = cloudist.without(*CREDENTIALS).json("doctor")
+        assert verdicts(report)["provider"] == "warn"
+        assert "--cd-provider=local" in fault(report, "provider") and "aws configure" in fault(
+            report, "provider"
+        )
+        assert len(rig.calls) == 0 and rig.web.requests == []
+
+    def test_without_credentials_ec2_fails_when_asked_for(self, rig, cloudist):
+        report = cloudist.without(*CREDENTIALS).json("doctor", "--provider", "ec2", exit=91)
+        assert "no AWS credentials" in fault(report, "credentials")
+        assert "--cd-provider=local" in fault(report, "credentials")
+
+    def test_credentials_are_left_alone_when_others_are_used(self, rig, cloudist):
+        assert set(verdicts(cloudist.json("doctor", "--provider", "local")).values()) == {"ok"}
+        assert len(rig.calls) == 0
+
+    def test_without_credentials_records_are_told_of(self, cloudist):
+        cloudist.record("past")
+        report = cloudist.without(*CREDENTIALS).json("doctor")
+        assert "cloudist sweep" in fault(report, "left over")
+
+    @pytest.mark.parametrize("code", ["RequestExpired", "ExpiredToken", "AuthFailure"])
+    def test_expired_credentials(self, rig, cloudist, code):
+        rig.faults.expired(code)
+        report = cloudist.json("doctor", exit=91)
+        assert "expired" in fault(report, "identity") and "renew them" in fault(report, "identity")
+
+    def test_no_region(self, cloudist):
+        report = cloudist.without("AWS_REGION", "AWS_DEFAULT_REGION").json("doctor", exit=91)
+        assert "--cd-region" in fault(report, "region")
+
+    def test_nobody_answers(self, cloudist):
+        cloudist.tool.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:9"
+        report = cloudist.json("doctor", exit=91)
+        assert "cannot reach EC2" in fault(report, "region")
+
+    @pytest.mark.parametrize(
+        "action",
+        ["CreateFleet", "RunInstances", "CreateLaunchTemplate", "CreateSecurityGroup", "DescribeInstances"],
+    )
+    def test_denied(self, rig, cloudist, action):
+        rig.faults.unauthorized(action)
+        report = cloudist.json("doctor", exit=91)
+        assert f"may not call {action}" in fault(report, "permissions")
+        assert "cloudist iam-policy" in fault(report, "permissions")
+
+    @pytest.mark.parametrize("action", ["TerminateInstances", "DeleteSecurityGroup", "CreateTags"])
+    def test_denied_for_what_has_no_tag(self, rig, cloudist, action):
+        rig.faults.unauthorized(action)
+        report = cloudist.json("doctor")
+        assert verdicts(report)["permissions"] == "warn" and action in fault(report, "permissions")
+
+    def test_quotas_that_may_not_be_asked_for(self, rig, cloudist):
+        rig.faults.unauthorized("GetServiceQuota")
+        report = cloudist.json("doctor")
+        assert verdicts(report)["quota"] == "warn" and "Service Quotas" in fault(report, "quota")
+
+    def test_a_quota_that_is_too_low(self, rig, cloudist):
+        rig.faults.spot_quota(0)
+        report = cloudist.json("doctor", exit=91)
+        assert "Spot Instance Requests" in fault(report, "quota")
+        assert verdicts(cloudist.json("doctor", "--interrupt-prob", "0"))["quota"] == "ok"
+        rig.faults.on_demand_quota(4)
+        many = ["-n", "64", "--interrupt-prob", "0"]
+        assert "On-Demand" in fault(cloudist.json("doctor", *many, exit=91), "quota")
+
+    def test_no_default_vpc(self, rig, cloudist):
+        rig.lose_default_vpc()
+        report = cloudist.json("doctor", exit=91)
+        assert "no default VPC" in fault(report, "network") and "--cd-subnet" in fault(report, "network")
+
+    def test_no_such_image(self, cloudist):
+        report = cloudist.json("doctor", "--image", "ami-00000000000000000", exit=91)
+        assert "no image ami-00000000000000000" in fault(report, "image")
+
+    def test_no_such_type(self, cloudist):
+        report = cloudist.json("doctor", "--instance-type", "m7i.larg", exit=91)
+        assert "m7i.large" in fault(report, "market")
+
+    def test_public_pages_that_cannot_be_reached(self, rig, cloudist):
+        cloudist.knowing_nothing()
+        rig.web.broken = True
+        report = cloudist.json("doctor", exit=91)
+        assert verdicts(report)["advisor"] == "warn" and verdicts(report)["address"] == "fail"
+        assert "--cd-security-group" in fault(report, "address")
+        assert verdicts(cloudist.json("doctor", "--security-group", "sg-1"))["address"] == "ok"
+
+    def test_something_left_over(self, cloudist, left):
+        left.behind("old", machines=0)
+        report = cloudist.json("doctor")
+        assert "old in us-east-1" in fault(report, "left over")
+        assert "cloudist sweep" in fault(report, "left over")
+
+    def test_a_wrong_setting(self, cloudist):
+        report = cloudist.json("doctor", "--num-workers", "none", exit=91)
+        assert "--num-workers" in fault(report, "settings")
+
+    def test_a_directory_that_cannot_be_written(self, cloudist, tmp_path):
+        (tmp_path / "file").write_text("")
+        report = cloudist.json("doctor", exit=91, CLOUDIST_STATE_DIR=str(tmp_path / "file"))
+        assert "CLOUDIST_STATE_DIR" in fault(report, "state")
+
+    def test_an_interpreter_without_pytest(self, cloudist, tmp_path):
+        (tmp_path / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+        (tmp_path / "python").chmod(0o755)
+        report = cloudist.json("doctor", "--local-python", str(tmp_path / "python"))
+        assert "has no pytest" in fault(report, "pytest")
+        report = cloudist.json("doctor", "--local-python", str(tmp_path / "none"), exit=91)
+        assert "--local-python" in fault(report, "python")

@@ -11,6 +11,7 @@ use super::{
     market::{self, Supply},
     network,
     offer::Market,
+    survey::is_standard,
 };
 use crate::model::MachineId;
 
@@ -20,6 +21,8 @@ pub struct Forecast {
     pub choice: Choice,
     /// An hour of the machines that would be launched, with their disks and addresses.
     pub hour: Bill,
+    /// Virtual CPUs of what would be launched, as the account's quotas of standard machines count them.
+    pub standard_vcpus: u32,
     /// What could not be found out.
     pub caveat: Option<String>,
 }
@@ -34,7 +37,16 @@ pub async fn forecast(cloud: &Cloud, plan: &Ec2Plan, workers: u32) -> Result<For
     let choice = choose(&supply.offers, &wish)?;
     plan.afford(&choice, 0.0)?;
     let hour = hour(&choice, &supply, plan);
-    Ok(Forecast { region: cloud.region.clone(), choice, hour, caveat: supply.caveat })
+    let standard_vcpus = standard_vcpus(&choice, &supply);
+    Ok(Forecast { region: cloud.region.clone(), choice, hour, standard_vcpus, caveat: supply.caveat })
+}
+
+fn standard_vcpus(choice: &Choice, supply: &Supply) -> u32 {
+    let standard = choice.expected.machines.iter().filter(|(name, _)| is_standard(name));
+    let vcpus = standard.filter_map(|(name, count)| {
+        supply.offers.iter().find(|offer| offer.instance_type == *name).map(|offer| offer.vcpus * count)
+    });
+    vcpus.sum()
 }
 
 fn hour(choice: &Choice, supply: &Supply, plan: &Ec2Plan) -> Bill {

@@ -18,9 +18,12 @@ mod ledger;
 mod market;
 mod network;
 mod offer;
+mod policy;
 mod refusal;
+pub mod survey;
 pub mod sweep;
 mod tags;
+pub mod trials;
 mod user_data;
 mod warm;
 
@@ -36,13 +39,16 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::{LaunchRequest, LeaseEvent};
 use crate::{model::MachineId, plan::Ec2Settings};
 
-pub use api::{Cloud, Place, State};
+pub use api::{Cloud, Place, State, Subnet};
 pub use bill::{Account, Bill};
 pub use choice::{Choice, ChoiceError, Expected, Pool, Refusal, Wish, choose};
 pub use error::Ec2Error;
 pub use forecast::{Forecast, forecast};
+pub use image::BootImage;
+pub use ledger::directory as records_directory;
 pub use market::{Supply, supply};
 pub use offer::{Architecture, Interruption, Market, Offer, Price, PriceBasis};
+pub use policy::{Partition, policy};
 pub use user_data::LEASE_FILE;
 
 /// What a run wants of EC2.
@@ -139,7 +145,14 @@ impl Ec2 {
 
 /// Whether it looks as if AWS credentials were set up here. Asks nobody.
 pub fn credentials_in_sight() -> bool {
-    let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    credentials_place(&Place::default()).is_some()
+}
+
+/// Where credentials seem to be, in the order in which they are looked for.
+pub fn credentials_place(place: &Place) -> Option<String> {
+    if let Some(profile) = &place.profile {
+        return Some(format!("the profile {profile}"));
+    }
     let variables = [
         "AWS_ACCESS_KEY_ID",
         "AWS_PROFILE",
@@ -147,13 +160,17 @@ pub fn credentials_in_sight() -> bool {
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     ];
+    let set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
     let file = |variable: &str, usual: &str| {
         let named = env::var_os(variable).map(PathBuf::from);
-        named.or_else(|| Some(env::home_dir()?.join(usual))).is_some_and(|path| path.is_file())
+        named.or_else(|| Some(env::home_dir()?.join(usual))).filter(|path| path.is_file())
     };
-    variables.into_iter().any(set)
-        || file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials")
-        || file("AWS_CONFIG_FILE", ".aws/config")
+    let variable = variables.into_iter().find(set).map(|name| format!("the variable {name}"));
+    variable.or_else(|| {
+        let files = file("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
+        let files = files.or_else(|| file("AWS_CONFIG_FILE", ".aws/config"));
+        files.map(|path| path.display().to_string())
+    })
 }
 
 /// How long a rented machine may take to let us in, from the moment it has an address.

@@ -1,4 +1,4 @@
-//! The calls to EC2 that a run makes, and no others: `cloudist iam-policy` lists them.
+//! The calls to EC2 that a run makes, and no others. What they need to be allowed stands in `policy.rs`.
 //!
 //! Turns SDK shapes into ours and errors into [`Ec2Error`]; decides nothing.
 
