@@ -21,7 +21,9 @@ while :; do
   sleep 10
 done
 '
-if command -v systemd-run >/dev/null 2>&1 && systemd-run --unit=cloudist-lease --collect sh -c "$guard" 2>/dev/null; then
+# This runs before the system is up: a unit that waited for that, and was waited for, would hold it up for ever.
+if command -v systemd-run >/dev/null 2>&1 &&
+  systemd-run --no-block --unit=cloudist-lease --collect -p DefaultDependencies=no sh -c "$guard" 2>/dev/null; then
   exit 0
 fi
 setsid sh -c "$guard" </dev/null >/dev/null 2>&1 &

@@ -96,7 +96,14 @@ async fn live(
     let (mut link, booted) = tokio::select! {
         booted = boot::boot(&start, teller) => booted?,
         () = finish_requested(commands) => return Ok(()),
+        () = start.lease.boot_over.cancelled() => {
+            let machine = start.lease.name;
+            let detail = "it ended while it was booting".into();
+            return Err(MachineError::Lost { machine, stage: Stage::Connect, detail });
+        }
     };
+    // Its provider need not look after it any more.
+    start.lease.boot_over.cancel();
     let result = match start.lease.tenancy {
         None => work(&mut link, booted, start.python, &mut preparation, commands, teller).await,
         Some(tenancy) => {

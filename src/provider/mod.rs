@@ -11,6 +11,7 @@ mod placement;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::model::MachineId;
 use crate::ssh::Endpoint;
@@ -32,6 +33,8 @@ pub struct Lease {
     pub patience: Duration,
     /// How many cores it has, where the provider knows.
     pub cores: Option<u32>,
+    /// Cancelled by the provider if the machine ends before anybody could connect to it, and by whoever has connected.
+    pub boot_over: CancellationToken,
     /// For a machine that ends by itself.
     pub tenancy: Option<Tenancy>,
 }

@@ -7,6 +7,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     BOOT_PATIENCE, LEASE_FILE, LeaseEvent,
@@ -33,6 +34,8 @@ pub struct Expected {
     pub machine: MachineId,
     pub workers: u32,
     pub cores: Option<u32>,
+    /// Says to whoever tries to connect that there is no use.
+    pub boot_over: CancellationToken,
 }
 
 /// What arriving machines are met with.
@@ -46,8 +49,15 @@ pub struct Welcome {
     pub keep: Option<Duration>,
 }
 
-/// Tells of each machine once: it has an address, or it won't have one.
-pub async fn welcome(welcome: Welcome, mut expected: Vec<Expected>, events: mpsc::Sender<LeaseEvent>) {
+/// Tells of each machine once: it has an address, or it won't have one. Goes on to look after those that are booting.
+pub async fn welcome(welcome: Welcome, expected: Vec<Expected>, events: mpsc::Sender<LeaseEvent>) {
+    let booting = announce(&welcome, expected, events).await;
+    watch_boot(&welcome.cloud, booting).await;
+}
+
+/// Answers with the machines that were handed on.
+async fn announce(welcome: &Welcome, mut expected: Vec<Expected>, events: mpsc::Sender<LeaseEvent>) -> Vec<Expected> {
+    let mut booting = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     while !expected.is_empty() {
@@ -58,9 +68,9 @@ pub async fn welcome(welcome: Welcome, mut expected: Vec<Expected>, events: mpsc
         for seen in seen.unwrap_or_default() {
             let Some(at) = expected.iter().position(|one| one.id == seen.id) else { continue };
             if let Some(event) = welcome.look_at(&expected[at], &seen) {
-                expected.swap_remove(at);
+                booting.push(expected.swap_remove(at));
                 if events.send(event).await.is_err() {
-                    return;
+                    return Vec::new();
                 }
             }
         }
@@ -72,12 +82,30 @@ pub async fn welcome(welcome: Welcome, mut expected: Vec<Expected>, events: mpsc
                 };
                 events.send(failed(&late, error)).await.ok();
             }
-            return;
+            return booting;
         }
         if !expected.is_empty() {
             sleep(pause).await;
             pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
         }
+    }
+    booting
+}
+
+/// Machines that end while they boot are knocked at no longer.
+async fn watch_boot(cloud: &Cloud, mut booting: Vec<Expected>) {
+    let deadline = Instant::now() + BOOT_PATIENCE;
+    while !booting.is_empty() && Instant::now() < deadline {
+        sleep(LONGEST_PAUSE).await;
+        let ids: Vec<String> = booting.iter().map(|one| one.id.clone()).collect();
+        for seen in cloud.instances_by_id(&ids).await.unwrap_or_default() {
+            if matches!(seen.state, State::Going | State::Gone) {
+                booting.iter().filter(|one| one.id == seen.id).for_each(|one| one.boot_over.cancel());
+                booting.retain(|one| one.id != seen.id);
+            }
+        }
+        // Whoever has connected holds no token any more.
+        booting.retain(|one| !one.boot_over.is_cancelled());
     }
 }
 
@@ -113,6 +141,7 @@ impl Welcome {
             workers: expected.workers,
             patience: BOOT_PATIENCE,
             cores: expected.cores,
+            boot_over: expected.boot_over.clone(),
             tenancy: Some(Tenancy { lease: self.lease, keep: self.keep, file: LEASE_FILE }),
         }
     }

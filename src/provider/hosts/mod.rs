@@ -117,6 +117,7 @@ async fn resolve_all(
                     workers,
                     patience: PATIENCE,
                     cores: None,
+                    boot_over: Default::default(),
                     tenancy: None,
                 }))
             }
