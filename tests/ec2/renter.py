@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import select
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 import uuid
 from typing import Dict, List, Mapping, Optional
 
@@ -136,7 +138,10 @@ class Renter:
 
     def hear(self, process: subprocess.Popen, text: str) -> None:
         """Reads what the process prints until it has printed this."""
+        deadline = time.monotonic() + PATIENCE
         while text.encode() not in self._heard.setdefault(process.pid, b""):
+            left = max(deadline - time.monotonic(), 0)
+            assert select.select([process.stdout], [], [], left)[0], f"{text!r} was not printed"
             piece = os.read(process.stdout.fileno(), 65536)
             assert piece, f"{text!r} was not printed\n{self.finish(process)}"
             self._heard[process.pid] += piece
