@@ -70,11 +70,13 @@ impl MachineError {
             Self::Init { machine, log, .. } => Some(format!(
                 "the command runs in the project's directory there; its whole output is in {log} on {machine}"
             )),
+            Self::Lost { .. } => {
+                Some("the machine was taken away or ended, or the network failed; running it again does no harm".into())
+            }
             Self::Boot { .. }
             | Self::Claimed { .. }
             | Self::Sync { .. }
             | Self::Refused { .. }
-            | Self::Lost { .. }
             | Self::Protocol { .. }
             | Self::Broken { .. } => None,
         }

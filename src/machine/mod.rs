@@ -96,14 +96,8 @@ async fn live(
     let (mut link, booted) = tokio::select! {
         booted = boot::boot(&start, teller) => booted?,
         () = finish_requested(commands) => return Ok(()),
-        () = start.lease.boot_over.cancelled() => {
-            let machine = start.lease.name;
-            let detail = "it ended while it was booting".into();
-            return Err(MachineError::Lost { machine, stage: Stage::Connect, detail });
-        }
+        () = start.lease.ended.cancelled() => return Err(ended(&start.lease, Stage::Connect)),
     };
-    // Its provider need not look after it any more.
-    start.lease.boot_over.cancel();
     let result = match start.lease.tenancy {
         None => work(&mut link, booted, start.python, &mut preparation, commands, teller).await,
         Some(tenancy) => {
@@ -112,6 +106,7 @@ async fn live(
                 let steward = Steward::begin(&session, &start.lease.name, tenancy, &start.boot_python).await?;
                 tokio::select! {
                     result = work(&mut link, booted, start.python, &mut preparation, commands, teller) => result,
+                    () = start.lease.ended.cancelled() => Err(ended(&start.lease, Stage::Serve)),
                     never = steward.serve(teller) => match never {},
                 }
             };
@@ -122,9 +117,16 @@ async fn live(
             result
         }
     };
-    // Whatever happened, the runner is to end what it began.
-    link.end().await;
+    // Whatever happened, the runner is to end what it began; one that is gone is not waited for.
+    if !matches!(result, Err(MachineError::Lost { .. })) {
+        link.end().await;
+    }
     result
+}
+
+/// What is left to say of a machine whose provider has seen its end.
+fn ended(lease: &Lease, stage: Stage) -> MachineError {
+    MachineError::Lost { machine: lease.name.clone(), stage, detail: "the machine has ended".into() }
 }
 
 async fn work(

@@ -33,8 +33,8 @@ pub struct Lease {
     pub patience: Duration,
     /// How many cores it has, where the provider knows.
     pub cores: Option<u32>,
-    /// Cancelled by the provider if the machine ends before anybody could connect to it, and by whoever has connected.
-    pub boot_over: CancellationToken,
+    /// Cancelled when the provider sees that the machine has ended.
+    pub ended: CancellationToken,
     /// For a machine that ends by itself.
     pub tenancy: Option<Tenancy>,
 }

@@ -33,6 +33,7 @@ def write_line(terminal: Any, text: str, **markup: bool) -> None:
     if terminal._tw.width_of_current_line and not terminal.currentfspath:
         terminal._tw.line()
     terminal.write_line(text, **markup)
+    terminal.flush()
 
 
 @contextlib.contextmanager

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const FIRST_PAUSE: Duration = Duration::from_millis(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often EC2 is asked about machines that are at work.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// A booting machine answers with silence: better to knock again.
 const KNOCK: Duration = Duration::from_secs(5);
 
@@ -34,8 +37,8 @@ pub struct Expected {
     pub machine: MachineId,
     pub workers: u32,
     pub cores: Option<u32>,
-    /// Says to whoever tries to connect that there is no use.
-    pub boot_over: CancellationToken,
+    /// Says to whoever works with it that there is no use any more.
+    pub ended: CancellationToken,
 }
 
 /// What arriving machines are met with.
@@ -49,15 +52,15 @@ pub struct Welcome {
     pub keep: Option<Duration>,
 }
 
-/// Tells of each machine once: it has an address, or it won't have one. Goes on to look after those that are booting.
+/// Tells of each machine once: it has an address, or it won't have one. Goes on to look after those that live.
 pub async fn welcome(welcome: Welcome, expected: Vec<Expected>, events: mpsc::Sender<LeaseEvent>) {
-    let booting = announce(&welcome, expected, events).await;
-    watch_boot(&welcome.cloud, booting).await;
+    let living = announce(&welcome, expected, events).await;
+    watch(&welcome.cloud, living).await;
 }
 
 /// Answers with the machines that were handed on.
 async fn announce(welcome: &Welcome, mut expected: Vec<Expected>, events: mpsc::Sender<LeaseEvent>) -> Vec<Expected> {
-    let mut booting = Vec::new();
+    let mut living = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     while !expected.is_empty() {
@@ -68,7 +71,7 @@ async fn announce(welcome: &Welcome, mut expected: Vec<Expected>, events: mpsc::
         for seen in seen.unwrap_or_default() {
             let Some(at) = expected.iter().position(|one| one.id == seen.id) else { continue };
             if let Some(event) = welcome.look_at(&expected[at], &seen) {
-                booting.push(expected.swap_remove(at));
+                living.push(expected.swap_remove(at));
                 if events.send(event).await.is_err() {
                     return Vec::new();
                 }
@@ -82,30 +85,28 @@ async fn announce(welcome: &Welcome, mut expected: Vec<Expected>, events: mpsc::
                 };
                 events.send(failed(&late, error)).await.ok();
             }
-            return booting;
+            return living;
         }
         if !expected.is_empty() {
             sleep(pause).await;
             pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
         }
     }
-    booting
+    living
 }
 
-/// Machines that end while they boot are knocked at no longer.
-async fn watch_boot(cloud: &Cloud, mut booting: Vec<Expected>) {
-    let deadline = Instant::now() + BOOT_PATIENCE;
-    while !booting.is_empty() && Instant::now() < deadline {
-        sleep(LONGEST_PAUSE).await;
-        let ids: Vec<String> = booting.iter().map(|one| one.id.clone()).collect();
+/// A machine whose end EC2 knows of is waited for no longer, neither while it boots nor later: its connection would only
+/// fall silent.
+async fn watch(cloud: &Cloud, mut living: Vec<Expected>) {
+    while !living.is_empty() {
+        sleep(LOOK_EVERY).await;
+        let ids: Vec<String> = living.iter().map(|one| one.id.clone()).collect();
         for seen in cloud.instances_by_id(&ids).await.unwrap_or_default() {
             if matches!(seen.state, State::Going | State::Gone) {
-                booting.iter().filter(|one| one.id == seen.id).for_each(|one| one.boot_over.cancel());
-                booting.retain(|one| one.id != seen.id);
+                living.iter().filter(|one| one.id == seen.id).for_each(|one| one.ended.cancel());
+                living.retain(|one| one.id != seen.id);
             }
         }
-        // Whoever has connected holds no token any more.
-        booting.retain(|one| !one.boot_over.is_cancelled());
     }
 }
 
@@ -141,7 +142,7 @@ impl Welcome {
             workers: expected.workers,
             patience: BOOT_PATIENCE,
             cores: expected.cores,
-            boot_over: expected.boot_over.clone(),
+            ended: expected.ended.clone(),
             tenancy: Some(Tenancy { lease: self.lease, keep: self.keep, file: LEASE_FILE }),
         }
     }

@@ -244,7 +244,7 @@ impl Desk {
         let cores = offer.map(|offer| offer.vcpus);
         self.account.send_modify(|account| account.stays.push(stay));
         self.watch_budget();
-        Expected { id: id.to_owned(), machine, workers, cores, boot_over: CancellationToken::new() }
+        Expected { id: id.to_owned(), machine, workers, cores, ended: CancellationToken::new() }
     }
 
     /// Has machines watched until they can be handed on.

@@ -117,7 +117,7 @@ async fn resolve_all(
                     workers,
                     patience: PATIENCE,
                     cores: None,
-                    boot_over: Default::default(),
+                    ended: Default::default(),
                     tenancy: None,
                 }))
             }

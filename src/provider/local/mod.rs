@@ -117,7 +117,7 @@ async fn start(launcher: Arc<Launcher>, share: Share, events: mpsc::Sender<Lease
                 workers: share.workers,
                 patience: PATIENCE,
                 cores: None,
-                boot_over: Default::default(),
+                ended: Default::default(),
                 tenancy: None,
             };
             (Some(started), LeaseEvent::Ready(Box::new(lease)))
