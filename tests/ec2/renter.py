@@ -153,9 +153,9 @@ class Renter:
         """pytest without cloudist."""
         return self.tool(cwd=self.root, command=self.pytest_command(*arguments))
 
-    def hook(self, *arguments: str, **more) -> Done:
+    def hook(self, *arguments: str, patience: float = PATIENCE, **more) -> Done:
         """`pytest --cloudist=test`, in a project that `cloudist init` has prepared."""
-        return self.finish(self.start_hook(*arguments, **more))
+        return self.finish(self.start_hook(*arguments, **more), patience)
 
     def start_hook(self, *arguments: str, **more) -> subprocess.Popen:
         self.init()
