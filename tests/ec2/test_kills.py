@@ -73,8 +73,8 @@ def run_until(
             if killed.is_set():
                 return None
             started.wait()
-            os.killpg(process.pid, signal.SIGKILL)
             killed.set()
+            os.killpg(process.pid, signal.SIGKILL)
             return DROP
 
         if boundary is not None:

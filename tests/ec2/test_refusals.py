@@ -93,7 +93,7 @@ def test_a_renewal_that_is_not_allowed_does_no_harm(renter):
 )
 def test_machines_that_may_not_be_looked_at(renter):
     renter.rig.faults.unauthorized("DescribeInstances")
-    done = renter.run("ssh-run", "-n1", "--", "true", patience=20).check(91)
+    done = renter.run("ssh-run", "-n1", "--", "true", patience=8).check(91)
     assert "may not call DescribeInstances" in done.err and "cloudist iam-policy" in done.err, done
 
 
