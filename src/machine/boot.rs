@@ -37,9 +37,12 @@ pub struct Booted {
 pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), MachineError> {
     let machine = start.lease.name.clone();
     teller.tell(Event::Entered(Stage::Connect)).await;
-    let session = ssh::connect_with_retry(&start.lease.endpoint, Retry::within(start.lease.patience))
-        .await
-        .map_err(|source| MachineError::Connect { machine: machine.clone(), source })?;
+    let session = ssh::connect_with_retry(&start.lease.endpoint, Retry::within(start.lease.patience)).await.map_err(
+        |source| {
+            let rented = start.lease.tenancy.is_some();
+            MachineError::Connect { machine: machine.clone(), rented, source }
+        },
+    )?;
     teller.tell(Event::Entered(Stage::Boot)).await;
     let command = format!("exec {} -IS -c '{BOOTSTRAP}'", crate::text::quoted(&start.boot_python));
     let child = session

@@ -17,7 +17,7 @@ pub enum Stage {
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
     #[error("failed to connect to {machine}")]
-    Connect { machine: String, source: ssh::ConnectError },
+    Connect { machine: String, rented: bool, source: ssh::ConnectError },
     #[error("failed to start the runner on {machine}: {detail}")]
     Boot { machine: String, detail: String },
     #[error("another run has claimed {machine}")]
@@ -59,6 +59,11 @@ impl MachineError {
     /// What the user can do.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::Connect { rented: true, source, .. } if source.is_transient() => Some(
+                "its security group has to let this computer's public address in on port 22 (--cd-security-group), and the \
+                 network here has to let SSH out; inside the VPC use --cd-private-ip"
+                    .into(),
+            ),
             Self::Connect { source, .. } => Some(source.help()),
             Self::Boot { detail, .. } if detail.contains("not found") => {
                 Some("a machine needs `python3` (3.8 or newer) on the PATH of a non-interactive shell".into())

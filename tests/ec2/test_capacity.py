@@ -176,21 +176,11 @@ ACTIONS = [
     "DeleteLaunchTemplate",
     "DeleteSecurityGroup",
 ]
-LATER = ("CreateLaunchTemplate", "lost reply")
-OF_THE_RIG = pytest.mark.xfail(strict=True, reason="the rig compares parameters that moto has changed")
 
 
 @pytest.mark.parametrize(
     "action, how",
-    [
-        *(
-            (action, how)
-            for action in ACTIONS
-            for how in ("throttled", "lost reply")
-            if (action, how) != LATER
-        ),
-        pytest.param(*LATER, marks=OF_THE_RIG),
-    ],
+    [(action, how) for action in ACTIONS for how in ("throttled", "lost reply")],
 )
 def test_calls_that_pass_at_the_second_try(renter, action, how):
     """Neither a reply that gets lost nor a call that is refused for now harms a run, or leaves a thing behind."""

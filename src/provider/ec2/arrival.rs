@@ -10,8 +10,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BOOT_PATIENCE, LEASE_FILE, LeaseEvent,
+    LEASE_FILE, LeaseEvent,
     api::{Cloud, Seen, State},
+    boot_patience,
     error::Ec2Error,
 };
 use crate::{
@@ -68,6 +69,16 @@ async fn announce(welcome: &Welcome, mut expected: Vec<Expected>, events: mpsc::
         // One that was just launched may not be listed yet, and a call that fails is made again.
         let seen = welcome.cloud.instances_by_id(&ids).await;
         let failure = seen.as_ref().err().map(ToString::to_string);
+        if let Err(error) = &seen
+            && error.of_the_account().is_some()
+        {
+            for one in &expected {
+                if let Some(error) = error.of_the_account() {
+                    events.send(failed(one, error)).await.ok();
+                }
+            }
+            return living;
+        }
         for seen in seen.unwrap_or_default() {
             let Some(at) = expected.iter().position(|one| one.id == seen.id) else { continue };
             if let Some(event) = welcome.look_at(&expected[at], &seen) {
@@ -140,7 +151,7 @@ impl Welcome {
             name: expected.id.clone(),
             endpoint,
             workers: expected.workers,
-            patience: BOOT_PATIENCE,
+            patience: boot_patience(),
             cores: expected.cores,
             ended: expected.ended.clone(),
             tenancy: Some(Tenancy { lease: self.lease, keep: self.keep, file: LEASE_FILE }),

@@ -80,6 +80,15 @@ impl Ec2Error {
         }
     }
 
+    /// For each of several machines, if it is the account that is in the way: asking again would not help.
+    pub(super) fn of_the_account(&self) -> Option<Self> {
+        match self {
+            Self::Denied { action, detail } => Some(Self::Denied { action, detail: detail.clone() }),
+            Self::StaleCredentials { detail } => Some(Self::StaleCredentials { detail: detail.clone() }),
+            _ => None,
+        }
+    }
+
     /// Whether the call named something that isn't there (any more).
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { code, .. } if code.ends_with(".NotFound") || code.contains("DoesNotExist") || code.ends_with("NotFoundException"))

@@ -61,6 +61,8 @@ impl Desk {
                     shortage.reasons.insert(error.to_string());
                     true
                 }
+                // The pools that were there had no machines.
+                Err(Ec2Error::Choice(_)) if !shortage.reasons.is_empty() => true,
                 Err(error) => {
                     let falls_back = matches!(error, Ec2Error::Choice(_) | Ec2Error::Quota { .. });
                     if !(falls_back && self.may_fall_back(shortage.market)) {

@@ -6,6 +6,7 @@ pairs, tags and volumes are moto's.
 
 from __future__ import annotations
 
+import copy
 import pathlib
 import secrets
 import threading
@@ -73,6 +74,7 @@ class Account:
         nothing and gives the first reply again."""
         with self.lock:
             token = parameters.get("ClientToken")
+            asked = copy.deepcopy(parameters)
             if token and (action, token) in self._answered:
                 before, reply = self._answered[action, token]
                 if before != parameters:
@@ -87,7 +89,7 @@ class Account:
             if action in self._finish:
                 reply = self._finish[action](parameters, reply)
             if token:
-                self._answered[action, token] = (parameters, reply)
+                self._answered[action, token] = (asked, reply)
         if action.startswith(("AuthorizeSecurityGroup", "RevokeSecurityGroup")):
             self.instances.reconsider()
         return reply
