@@ -4,17 +4,20 @@ use std::{
     collections::BTreeMap,
     io,
     os::fd::OwnedFd,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process,
+    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{FutureExt, SinkExt};
 use tokio::{
     net::unix::pipe,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     task::{self, JoinHandle},
+    time::timeout,
 };
 use tokio_util::codec::{FramedRead, FramedWrite};
 
@@ -29,7 +32,7 @@ use crate::{
         bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
     },
     provider::{
-        Bill, Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError,
+        Bill, Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError, ec2,
         hosts::{HostList, SshConfig, ssh_config_file},
     },
     run::{
@@ -48,9 +51,28 @@ pub fn bridge() -> Result<u8, Failure> {
     runtime()?.block_on(async {
         let mut line = Line::open(read, write)?;
         line.part_on_signals()?;
-        serve(line, None).await;
-        Ok(0)
+        to_the_end(async {
+            serve(line, None).await;
+            Ok(0)
+        })
+        .await
     })
+}
+
+/// After a fault of ours, machines get so long to be given back.
+const FAULT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs to the end, and if it breaks down, at least until nothing is rented any more.
+pub async fn to_the_end<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match AssertUnwindSafe(run).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => {
+            // What the run held is dropped, and with it the line to whoever rents: that ends by giving everything back.
+            timeout(FAULT_PATIENCE, ec2::closed()).await.ok();
+            Err(Failure::new(exit_code::INTERNAL, "a part of cloudist broke down")
+                .with_help("this is a fault of cloudist: please report it with the lines above"))
+        }
+    }
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -412,4 +434,16 @@ fn end(result: Result<(Ending, ProviderKind), Failure>, bill: Option<Bill>) -> T
         None => serde_json::Value::Null,
     };
     ToPlugin::End { status, message: String::new(), help: None, exit_code: 0, summary }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_becomes_a_failure() {
+        let broken = async { if process::id() > 0 { panic!("on purpose") } else { Ok(()) } };
+        let failure = runtime().unwrap().block_on(to_the_end(broken)).unwrap_err();
+        assert_eq!(failure.exit_code, exit_code::INTERNAL);
+    }
 }

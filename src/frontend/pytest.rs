@@ -30,7 +30,7 @@ const BRIDGE_READ: i32 = 198;
 const BRIDGE_WRITE: i32 = 199;
 
 pub fn pytest(args: PytestArgs) -> Result<u8, Failure> {
-    bridge::runtime()?.block_on(run(args))
+    bridge::runtime()?.block_on(bridge::to_the_end(run(args)))
 }
 
 async fn run(args: PytestArgs) -> Result<u8, Failure> {

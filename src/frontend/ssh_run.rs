@@ -39,7 +39,7 @@ const INPUT_WAITING: usize = 16;
 
 pub fn ssh_run(args: SshRunArgs) -> Result<u8, Failure> {
     let runtime = bridge::runtime()?;
-    let result = runtime.block_on(run(args));
+    let result = runtime.block_on(bridge::to_the_end(run(args)));
     // A read of the terminal can't be cancelled; it must not keep the process alive.
     runtime.shutdown_background();
     result

@@ -27,7 +27,7 @@ pub mod trials;
 mod user_data;
 mod warm;
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, path::PathBuf, sync::LazyLock, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -81,6 +81,30 @@ enum Order {
     Dismiss(MachineId),
 }
 
+/// How many desks are open in this process.
+static OPEN: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Counts a desk for as long as it lives, however it ends.
+struct Open;
+
+impl Open {
+    fn new() -> Self {
+        OPEN.send_modify(|open| *open += 1);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN.send_modify(|open| *open -= 1);
+    }
+}
+
+/// Waits until every desk has given back what it rented: for whoever has lost hold of them.
+pub async fn closed() {
+    OPEN.subscribe().wait_for(|open| *open == 0).await.ok();
+}
+
 impl Ec2Plan {
     pub fn place(&self) -> Place {
         Place { region: self.settings.region.clone(), profile: self.settings.profile.clone() }
@@ -107,13 +131,18 @@ impl Ec2Plan {
     }
 }
 
+async fn serve(desk: desk::Desk, orders: mpsc::UnboundedReceiver<Order>) -> Result<Option<String>, Ec2Error> {
+    let _open = Open::new();
+    desk.serve(orders).await
+}
+
 impl Ec2 {
     pub fn new(plan: Ec2Plan) -> Self {
         let (orders, order_receiver) = mpsc::unbounded_channel();
         let (account_sender, account) = watch::channel(Account::default());
         let (stop, spent, began) = (CancellationToken::new(), CancellationToken::new(), Instant::now());
         let desk = desk::Desk::new(plan, stop.clone(), spent.clone(), account_sender, began);
-        Self { orders, stop, desk: tokio::spawn(desk.serve(order_receiver)), account, began, spent }
+        Self { orders, stop, desk: tokio::spawn(serve(desk, order_receiver)), account, began, spent }
     }
 
     pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
