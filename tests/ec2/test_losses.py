@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import time
 
 import pytest
@@ -53,7 +54,7 @@ def node(told):
 
 
 def test_a_third_of_the_machines_is_lost(renter, capsys):
-    """Two crash, one falls silent, one freezes, one is interrupted: every test has one outcome, and its own."""
+    """Two crash, two fall silent, one is interrupted: every test has one outcome, and its own."""
     renter.project(MANY)
     process = renter.start("pytest", f"-n{MACHINES}", *ONE_WORKER_EACH, "--", "-v")
     renter.rig.wait_state("running", MACHINES)
@@ -62,8 +63,8 @@ def test_a_third_of_the_machines_is_lost(renter, capsys):
     ids = [instance.id for instance in renter.launched()]
     for identity in ids[:2]:
         renter.rig.crash(identity)
-    renter.rig.lose(ids[2])
-    renter.rig.freeze(ids[3])
+    for identity in ids[2:4]:
+        renter.rig.lose(identity)
     renter.rig.interrupt(ids[4], notice=3)
     done = renter.finish(process, patience=120).check(1)
     with capsys.disabled():
@@ -128,7 +129,7 @@ def test_a_machine_that_is_about_to_be_taken_away_is_drained(renter):
     renter.nothing_left()
 
 
-@pytest.mark.parametrize("how", ["crash", "reclaim"])
+@pytest.mark.parametrize("how", ["crash", "lose", "reclaim"])
 def test_the_only_machine_is_lost(renter, how):
     """Another one does all that was not done yet."""
     renter.project(MANY)
@@ -140,6 +141,22 @@ def test_the_only_machine_is_lost(renter, how):
     done = renter.finish(process).check(1)
     assert len(outcomes(done)) == 200 and summary(done) == "4 failed, 196 passed"
     assert len(renter.launched()) == 2
+    renter.nothing_left()
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CLOUDIST_SLOW_TESTS"), reason="silence lasts for a minute before it counts"
+)
+def test_a_frozen_machine_counts_as_lost(renter):
+    renter.project(MANY)
+    process = renter.start(
+        "pytest", "-n2", *ONE_WORKER_EACH, "--", "-v", *[f"test_0{n}.py" for n in range(4)]
+    )
+    renter.hear(process, "[ 30%]")
+    frozen = renter.launched()[0].id
+    renter.rig.freeze(frozen)
+    done = renter.finish(process, patience=120).check(1)
+    assert len(outcomes(done)) == 200 and frozen in done.out
     renter.nothing_left()
 
 
