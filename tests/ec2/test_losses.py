@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import os
 import time
 
 import pytest
@@ -144,9 +143,6 @@ def test_the_only_machine_is_lost(renter, how):
     renter.nothing_left()
 
 
-@pytest.mark.skipif(
-    not os.environ.get("CLOUDIST_SLOW_TESTS"), reason="silence lasts for a minute before it counts"
-)
 def test_a_frozen_machine_counts_as_lost(renter):
     renter.project(MANY)
     process = renter.start(

@@ -29,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often EC2 is asked about machines that are at work.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// EC2 tells of machines that have ended. One that hangs, which it takes for running, is given up after half a minute.
+const LIVENESS: Liveness = Liveness { keepalive: Duration::from_secs(8), unanswered: 3 };
+
 /// A booting machine answers with silence: better to knock again.
 const KNOCK: Duration = Duration::from_secs(5);
 
@@ -143,7 +146,7 @@ impl Welcome {
             identity: Identity::Key(Arc::clone(&self.client_key)),
             host_key: HostKey::Pinned(self.host_key.clone()),
             connect_timeout: KNOCK,
-            liveness: Liveness::default(),
+            liveness: LIVENESS,
             handshakes: Handshakes::default(),
         };
         Lease {
