@@ -17,7 +17,8 @@ pub struct Cli {
 const AFTER_HELP: &str = "\
 Examples:
   cloudist demo                              see it work, on this machine alone
-  cloudist pytest -- -x tests/unit           a suite, on two local workers
+  cloudist pytest -- -x tests/unit           a suite, on two workers
+  cloudist pytest -n 64 --provider ec2       the same on machines rented for it
   cloudist pytest -n 16 --hosts a,b,c        the same on three machines that you have
   cloudist init && pytest --cloudist=test    from pytest itself
   cloudist ssh-run -n 4 -- make bench        any command, on every worker
@@ -108,7 +109,7 @@ pub enum Command {
 
 const PYTEST_EXAMPLES: &str = "\
 Examples:
-  cloudist pytest                                  the whole suite on two local workers
+  cloudist pytest                                  the whole suite on two workers
   cloudist pytest -n 8 -- -x --maxfail=3 -k api    eight workers, pytest's own options
   cloudist pytest --mode file -- tests/db          a file's tests stay together
   cloudist pytest --hosts ci@h1,h2:2222 --init-command 'pip install -r requirements.txt'
