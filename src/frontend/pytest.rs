@@ -1,8 +1,7 @@
 //! `cloudist pytest`: starts the local pytest, and the machines beside it.
 
 use std::{
-    env, fs,
-    io::{self, Write},
+    env, fs, io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -178,21 +177,11 @@ pub fn plugin_directory() -> io::Result<PathBuf> {
     for file in templates::PLUGIN {
         let path = dir.join(file.path);
         if !fs::read(&path).is_ok_and(|text| text == file.text.as_bytes()) {
-            write_whole(&path, file.text)
+            cache::write_whole(&path, file.text.as_bytes())
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
         }
     }
     Ok(dir)
-}
-
-/// The file is never there by half: other runs may look at it now.
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
-    temporary.write_all(text.as_bytes())?;
-    temporary.persist(path)?;
-    Ok(())
 }
 
 pub fn print_plugin_path() -> Result<u8, Failure> {

@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep};
 use super::{
     api::{Belongings, Cloud},
     error::Ec2Error,
-    tags,
 };
 
 /// What ends slowly on EC2's side gets this long.
@@ -26,7 +25,7 @@ pub struct Cleared {
 
 /// Removes everything of a run. `known` are instances that the listing may not show yet.
 pub async fn clear(cloud: &Cloud, run: &str, known: &[String]) -> Result<Cleared, Ec2Error> {
-    let found = cloud.belongings(tags::RUN, vec![run.to_owned()]).await?;
+    let found = cloud.belongings(run).await?;
     let mut instances: Vec<String> = known.to_vec();
     instances.extend(found.instances.iter().map(|seen| seen.id.clone()).filter(|id| !known.contains(id)));
     // The meter stops here.

@@ -116,7 +116,7 @@ impl Desk {
                 },
                 _ = renewal.tick() => self.renew().await,
                 Some(_) = self.arrivals.join_next() => {}
-                () = at(self.budget_ends), if self.budget_ends.is_some() => {
+                () = sleep_until(self.budget_ends.unwrap_or(self.began)), if self.budget_ends.is_some() => {
                     self.budget_ends = None;
                     self.spent.cancel();
                 }
@@ -150,22 +150,18 @@ impl Desk {
         }
         let settings = self.plan.settings.clone();
         let wanted = Wanted::from(settings.image.as_str());
-        let own_group = settings.security_groups.is_empty();
-        let address = async {
-            match own_group {
-                true => Ok(Some(network::client_address(settings.private_ip).await?)),
-                false => Ok(None),
-            }
-        };
         // Nothing of this changes anything, so all of it is asked at once.
         let supply_and_image = async {
             let supply = market::supply(&cloud).await?;
-            let architecture = self.plan.wish(1, &supply.offers).architecture.to_string();
+            let architecture = self.plan.architecture(&supply.offers).to_string();
             let image = BootImage::find(&cloud, &wanted, &architecture).await?;
             Ok((supply, image))
         };
-        let (subnets, (supply, image), address) =
-            tokio::try_join!(network::subnets(&cloud, &self.plan), supply_and_image, address)?;
+        let (subnets, (supply, image), address) = tokio::try_join!(
+            network::subnets(&cloud, &self.plan),
+            supply_and_image,
+            network::client_address(&self.plan)
+        )?;
         if self.stop.is_cancelled() {
             return Ok(());
         }
@@ -194,7 +190,7 @@ impl Desk {
         let blueprint = Blueprint {
             image: image.id.clone(),
             root_device: image.root_device.clone(),
-            disk_gib: i32::try_from(settings.disk.as_u64().div_ceil(1 << 30)).unwrap_or(i32::MAX),
+            disk_gib: i32::try_from(self.plan.disk_gib()).unwrap_or(i32::MAX),
             groups: group.clone().map_or_else(|| settings.security_groups.clone(), |group| vec![group]),
             public_ip: !settings.private_ip,
             user_data: user_data::render(&host_key, &client_key, settings.lease)?,
@@ -309,12 +305,5 @@ impl Desk {
         ledger.close();
         self.tidy_up(&cloud).await;
         Ok(None)
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! What a run would rent, and what that would cost an hour. Asks EC2 and changes nothing.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use super::{
     Ec2Plan,
@@ -32,9 +32,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Looks at what the region sells in the zones of the plan's subnets.
 pub async fn forecast(cloud: &Cloud, plan: &Ec2Plan, workers: u32) -> Result<Forecast, Ec2Error> {
     let (subnets, supply) = tokio::try_join!(network::subnets(cloud, plan), market::supply(cloud))?;
-    let mut wish = plan.wish(workers, &supply.offers);
-    wish.zones = Some(subnets.iter().map(|subnet| subnet.zone.clone()).collect::<BTreeSet<_>>());
-    let choice = choose(&supply.offers, &wish)?;
+    let choice = choose(&supply.offers, &plan.wish(workers, &supply.offers, &subnets))?;
     plan.afford(&choice, 0.0)?;
     let hour = hour(&choice, &supply, plan);
     let standard_vcpus = standard_vcpus(&choice, &supply);

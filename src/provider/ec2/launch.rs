@@ -93,9 +93,8 @@ impl Desk {
     /// One `CreateFleet` for what is missing.
     async fn ask(&mut self, shortage: &mut Shortage, events: &mpsc::Sender<LeaseEvent>) -> Result<(), Ec2Error> {
         let Some(premises) = &self.premises else { return Ok(()) };
-        let mut wish = self.plan.wish(shortage.missing, &premises.supply.offers);
+        let mut wish = self.plan.wish(shortage.missing, &premises.supply.offers, &premises.subnets);
         wish.market = shortage.market;
-        wish.zones = Some(premises.subnets.iter().map(|subnet| subnet.zone.clone()).collect());
         let choice = choose(&shortage.offers, &wish)?;
         self.plan.afford(&choice, self.spent_by_now())?;
         self.requests += 1;
@@ -116,12 +115,9 @@ impl Desk {
             shortage.learn(&reply.errors, &premises.subnets);
             shortage.blame(&self.plan.settings, &premises.cloud.region);
         }
-        match shortage.refusal.take() {
-            Some(error @ Ec2Error::Unknown { .. }) => Err(error),
-            other => {
-                shortage.refusal = other;
-                Ok(())
-            }
+        match shortage.refusal.take_if(|error| matches!(error, Ec2Error::Unknown { .. })) {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 
@@ -162,13 +158,7 @@ impl Shortage {
             for offer in self.offers.iter_mut().filter(|offer| offer.instance_type == error.instance_type) {
                 match zone {
                     Some(zone) => offer.withdraw(zone, self.market),
-                    None => offer
-                        .zones(self.market)
-                        .into_iter()
-                        .map(str::to_owned)
-                        .collect::<Vec<_>>()
-                        .iter()
-                        .for_each(|zone| offer.withdraw(zone, self.market)),
+                    None => offer.withdraw_everywhere(self.market),
                 }
             }
             self.reasons.insert(format!("{}: {} {}", error.instance_type, error.code, error.message));

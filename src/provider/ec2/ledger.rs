@@ -16,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{api::Place, error::Ec2Error};
+use crate::cache;
 
 /// What is known of a run that rents, or rented, machines.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -181,12 +182,7 @@ fn orphan(path: &Path) -> io::Result<Option<Ledger>> {
     }
 }
 
-/// `CLOUDIST_STATE_DIR`, else `cloudist` below `XDG_STATE_HOME` or `~/.local/state`.
+/// Where the records lie.
 pub fn directory() -> PathBuf {
-    let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = named("CLOUDIST_STATE_DIR")
-        .or_else(|| named("XDG_STATE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("cloudist")))
-        .or_else(|| named("HOME").map(|home| home.join(".local/state/cloudist")))
-        .unwrap_or_else(|| env::temp_dir().join("cloudist"));
-    base.join("runs")
+    cache::state_directory().unwrap_or_else(|_| env::temp_dir().join("cloudist")).join("runs")
 }

@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::Write,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -235,14 +234,7 @@ fn read<T: DeserializeOwned>(name: &str, age: Duration) -> Option<T> {
 
 /// Without a cache everything is asked for anew, which is slower and just as right.
 fn write<T: Serialize>(name: &str, value: &T) {
-    let Some(path) = path(name) else { return };
-    let written = || -> Option<()> {
-        let directory = path.parent()?;
-        fs::create_dir_all(directory).ok()?;
-        let mut file = tempfile::NamedTempFile::new_in(directory).ok()?;
-        file.write_all(&serde_json::to_vec(value).ok()?).ok()?;
-        file.persist(&path).ok()?;
-        Some(())
-    };
-    written();
+    if let (Some(path), Ok(content)) = (path(name), serde_json::to_vec(value)) {
+        cache::write_whole(&path, &content).ok();
+    }
 }

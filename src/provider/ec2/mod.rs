@@ -114,9 +114,14 @@ impl Ec2Plan {
         if self.interrupt_prob == 0 { Market::OnDemand } else { Market::Spot }
     }
 
-    /// What is asked of machines for so many workers. Named types decide what programs there are compiled for.
-    pub fn wish(&self, workers: u32, offers: &[Offer]) -> Wish {
+    /// What programs are compiled for on the machines: named types decide it.
+    fn architecture(&self, offers: &[Offer]) -> Architecture {
         let named = |offer: &&Offer| self.settings.instance_types.contains(&offer.instance_type);
+        offers.iter().find(named).map_or(Architecture::X86_64, |offer| offer.architecture)
+    }
+
+    /// What is asked of machines for so many workers.
+    pub fn wish(&self, workers: u32, offers: &[Offer], subnets: &[Subnet]) -> Wish {
         Wish {
             workers,
             cpu_per_worker: self.cpu_per_worker,
@@ -124,9 +129,9 @@ impl Ec2Plan {
             interrupt_prob: self.interrupt_prob,
             market: self.market(),
             instance_types: self.settings.instance_types.clone(),
-            architecture: offers.iter().find(named).map_or(Architecture::X86_64, |offer| offer.architecture),
+            architecture: self.architecture(offers),
             max_price: self.settings.max_price,
-            zones: None,
+            zones: Some(subnets.iter().map(|subnet| subnet.zone.clone()).collect()),
         }
     }
 }

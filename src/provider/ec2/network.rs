@@ -24,8 +24,16 @@ pub async fn subnets(cloud: &Cloud, plan: &Ec2Plan) -> Result<Vec<Subnet>, Ec2Er
     }
 }
 
+/// The address that machines are to let in; `None` if that is left to security groups that were named.
+pub async fn client_address(plan: &Ec2Plan) -> Result<Option<IpAddr>, Ec2Error> {
+    match plan.settings.security_groups.is_empty() {
+        true => seen_address(plan.settings.private_ip).await.map(Some),
+        false => Ok(None),
+    }
+}
+
 /// The address from which machines will see this computer.
-pub async fn client_address(private: bool) -> Result<IpAddr, Ec2Error> {
+async fn seen_address(private: bool) -> Result<IpAddr, Ec2Error> {
     if private {
         return own_address().map_err(|error| Ec2Error::ClientAddress { detail: error.to_string() });
     }

@@ -142,6 +142,13 @@ impl Offer {
         };
     }
 
+    pub fn withdraw_everywhere(&mut self, market: Market) {
+        match market {
+            Market::Spot => self.spot.clear(),
+            Market::OnDemand => self.on_demand_zones.clear(),
+        }
+    }
+
     fn price_by_size(&self) -> f64 {
         f64::from(self.vcpus) * DOLLARS_PER_VCPU + self.memory_mib as f64 / 1024.0 * DOLLARS_PER_GIB
     }

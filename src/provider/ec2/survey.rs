@@ -17,7 +17,7 @@ use super::{
     api::{Cloud, Subnet},
     error::Ec2Error,
     image::{BootImage, Wanted},
-    network, tags,
+    network,
 };
 
 /// Who AWS takes us for.
@@ -87,10 +87,7 @@ pub async fn subnets(cloud: &Cloud, plan: &Ec2Plan) -> Result<Vec<Subnet>, Ec2Er
 
 /// The address that machines would let in; `None` if that is left to security groups that were named.
 pub async fn client_address(plan: &Ec2Plan) -> Result<Option<IpAddr>, Ec2Error> {
-    if !plan.settings.security_groups.is_empty() {
-        return Ok(None);
-    }
-    network::client_address(plan.settings.private_ip).await.map(Some)
+    network::client_address(plan).await
 }
 
 /// What machines of an architecture would boot.
@@ -100,7 +97,7 @@ pub async fn image(cloud: &Cloud, plan: &Ec2Plan, architecture: Architecture) ->
 
 /// Whether what a run has made could be found again.
 pub async fn listing(cloud: &Cloud) -> Result<(), Ec2Error> {
-    cloud.belongings(tags::RUN, vec!["none".into()]).await.map(|_| ())
+    cloud.belongings("none").await.map(|_| ())
 }
 
 /// How many virtual CPUs of standard machines may run at once.

@@ -136,7 +136,7 @@ async fn clouds(place: &Place, reach: Reach) -> Result<Vec<Cloud>, Ec2Error> {
 async fn of_record(orphan: Ledger) -> Result<Remains, Ec2Error> {
     let cloud = Cloud::find(&orphan.entry.place()).await?;
     let run = orphan.entry.run.clone();
-    let belongings = cloud.belongings(tags::RUN, vec![run.clone()]).await?;
+    let belongings = cloud.belongings(&run).await?;
     let kept = orphan.entry.kept.as_ref().is_some_and(|kept| kept.until > tags::now());
     Ok(Remains {
         run,
@@ -157,7 +157,7 @@ async fn of_tags(cloud: &Cloud, whose: Whose, alive: &BTreeSet<String>) -> Resul
         if !overdue || alive.contains(&run) || (whose == Whose::Own && owner != own) {
             continue;
         }
-        let belongings = cloud.belongings(tags::RUN, vec![run.clone()]).await?;
+        let belongings = cloud.belongings(&run).await?;
         found.push(Remains {
             run,
             region: cloud.region.clone(),

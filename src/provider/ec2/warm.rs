@@ -35,8 +35,7 @@ impl Desk {
         for record in ledger::orphans().unwrap_or_default() {
             let Some(kept) = record.entry.kept.clone() else { continue };
             let fits = kept.wish == self.wish() && kept.until > tags::now() + LEAST_LEFT;
-            let here = record.entry.region == cloud.region && record.entry.profile == self.plan.settings.profile;
-            if fits && here && self.take_over(cloud, record, kept).await? {
+            if fits && self.is_here(&record, cloud) && self.take_over(cloud, record, kept).await? {
                 return Ok(true);
             }
         }
@@ -56,14 +55,12 @@ impl Desk {
         if seen.is_empty() {
             return Ok(false);
         }
-        let address = async {
-            match kept.group {
-                Some(_) => Ok(Some(network::client_address(self.plan.settings.private_ip).await?)),
-                None => Ok(None),
-            }
-        };
-        let (subnets, supply, address) =
-            tokio::try_join!(network::subnets(cloud, &self.plan), market::supply(cloud), address)?;
+        let (subnets, supply, address) = tokio::try_join!(
+            network::subnets(cloud, &self.plan),
+            market::supply(cloud),
+            // The same wish: a group of our own there means one here.
+            network::client_address(&self.plan),
+        )?;
         if let (Some(group), Some(address)) = (&kept.group, address)
             && kept.client_address != Some(address)
         {
@@ -107,11 +104,15 @@ impl Desk {
     pub(super) async fn tidy_up(&self, cloud: &Cloud) {
         for record in ledger::orphans().unwrap_or_default() {
             let over = record.entry.kept.as_ref().is_some_and(|kept| kept.until < tags::now());
-            let here = record.entry.region == cloud.region && record.entry.profile == self.plan.settings.profile;
-            if over && here && clearing::clear(cloud, &record.entry.run, &[]).await.is_ok() {
+            if over && self.is_here(&record, cloud) && clearing::clear(cloud, &record.entry.run, &[]).await.is_ok() {
                 record.close();
             }
         }
+    }
+
+    /// Whether a record is of the account and region that this run uses.
+    fn is_here(&self, record: &Ledger, cloud: &Cloud) -> bool {
+        record.entry.region == cloud.region && record.entry.profile == self.plan.settings.profile
     }
 
     /// Leaves the machines for the next run.

@@ -88,12 +88,6 @@ impl Cloud {
         self.instances(vec![filter("instance-id", ids.to_vec())]).await
     }
 
-    /// Instances with such a tag that are not gone.
-    pub async fn instances_by_tag(&self, key: &str, values: Vec<String>) -> Result<Vec<Seen>, Ec2Error> {
-        let alive = ["pending", "running", "stopping", "stopped", "shutting-down"].map(str::to_owned);
-        self.instances(vec![by_tag(key, values), filter("instance-state-name", alive)]).await
-    }
-
     async fn instances(&self, filters: Vec<Filter>) -> Result<Vec<Seen>, Ec2Error> {
         let mut pages = self.client.describe_instances().set_filters(Some(filters)).into_paginator().send();
         let mut seen = Vec::new();
@@ -104,13 +98,15 @@ impl Cloud {
         Ok(seen)
     }
 
-    /// Everything with such a tag.
-    pub async fn belongings(&self, key: &str, values: Vec<String>) -> Result<Belongings, Ec2Error> {
-        let filters = || Some(vec![by_tag(key, values.clone())]);
-        let instances = self.instances_by_tag(key, values.clone());
+    /// Everything with the tag of a run, but machines that are gone.
+    pub async fn belongings(&self, run: &str) -> Result<Belongings, Ec2Error> {
+        let of_run = || filter(&format!("tag:{}", tags::RUN), [run.to_owned()]);
+        let filters = || Some(vec![of_run()]);
+        let alive = ["pending", "running", "stopping", "stopped", "shutting-down"].map(str::to_owned);
+        let instances = self.instances(vec![of_run(), filter("instance-state-name", alive)]);
         let templates = self.client.describe_launch_templates().set_filters(filters()).send();
         let groups = self.client.describe_security_groups().set_filters(filters()).send();
-        let fleets = self.fleets(key, &values);
+        let fleets = self.fleets(run);
         let (instances, templates, groups, fleets) = tokio::join!(instances, templates, groups, fleets);
         let templates = templates.map_err(|error| Ec2Error::of("DescribeLaunchTemplates", error))?;
         let groups = groups.map_err(|error| Ec2Error::of("DescribeSecurityGroups", error))?;
@@ -122,18 +118,18 @@ impl Cloud {
         })
     }
 
-    /// Fleets with such a tag that were not deleted. `DescribeFleets` shows instant ones by their ids alone.
-    async fn fleets(&self, key: &str, values: &[String]) -> Result<Vec<String>, Ec2Error> {
-        let tags = self
+    /// The fleets of a run that were not deleted. `DescribeFleets` shows instant ones by their ids alone.
+    async fn fleets(&self, run: &str) -> Result<Vec<String>, Ec2Error> {
+        let tagged = self
             .client
             .describe_tags()
-            .filters(filter("key", [key.to_owned()]))
-            .filters(filter("value", values.to_vec()))
+            .filters(filter("key", [tags::RUN.to_owned()]))
+            .filters(filter("value", [run.to_owned()]))
             .filters(filter("resource-type", ["fleet".to_owned()]))
             .send()
             .await
             .map_err(|error| Ec2Error::of("DescribeTags", error))?;
-        let ids: Vec<String> = tags.tags().iter().filter_map(|tag| tag.resource_id.clone()).collect();
+        let ids: Vec<String> = tagged.tags().iter().filter_map(|tag| tag.resource_id.clone()).collect();
         if ids.is_empty() {
             return Ok(ids);
         }
@@ -183,8 +179,4 @@ fn subnet(subnet: &aws_sdk_ec2::types::Subnet) -> Option<Subnet> {
 
 fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
-}
-
-fn by_tag(key: &str, values: Vec<String>) -> Filter {
-    filter(&format!("tag:{key}"), values)
 }

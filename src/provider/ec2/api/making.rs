@@ -163,8 +163,8 @@ impl Cloud {
     }
 
     pub async fn tag(&self, ids: &[String], tags: &[(String, String)]) -> Result<(), Ec2Error> {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        let call = self.client.create_tags().set_resources(Some(ids.to_vec())).set_tags(Some(tags)).send().await;
+        let call =
+            self.client.create_tags().set_resources(Some(ids.to_vec())).set_tags(Some(sdk_tags(tags))).send().await;
         gone(call.map(|_| ()).map_err(|error| Ec2Error::of("CreateTags", error)))
     }
 }
@@ -178,8 +178,10 @@ impl Blueprint {
             LaunchTemplateTagSpecificationRequest, ShutdownBehavior, VolumeType,
         };
         let tags = |kind: ResourceType| {
-            let tags = self.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-            LaunchTemplateTagSpecificationRequest::builder().resource_type(kind).set_tags(Some(tags)).build()
+            LaunchTemplateTagSpecificationRequest::builder()
+                .resource_type(kind)
+                .set_tags(Some(sdk_tags(&self.tags)))
+                .build()
         };
         RequestLaunchTemplateData::builder()
             .image_id(&self.image)
@@ -220,6 +222,9 @@ impl Blueprint {
 }
 
 fn tagged(kind: ResourceType, tags: &[(String, String)]) -> TagSpecification {
-    let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-    TagSpecification::builder().resource_type(kind).set_tags(Some(tags)).build()
+    TagSpecification::builder().resource_type(kind).set_tags(Some(sdk_tags(tags))).build()
+}
+
+fn sdk_tags(tags: &[(String, String)]) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
