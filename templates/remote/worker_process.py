@@ -20,6 +20,8 @@ from .worker_channel import Channel, dump
 from .worker_options import worker_arguments
 from .worker_session import WorkerPlugin
 
+INTERRUPTED = 2
+
 
 def make_basetemp():
     """Where the workers of this machine keep temporary directories, numbered and pruned as pytest does."""
@@ -70,6 +72,9 @@ def work(number, session, basetemp, tokens, results, control):
         code = int(pytest.main(worker_arguments(session), plugins=[plugin]))
     except SystemExit as error:
         plugin.failure = ("exit", "the session ended by SystemExit(%r)" % (error.code,))
+    except KeyboardInterrupt:
+        # The run was broken off while the session ended, where pytest doesn't expect it.
+        code = INTERRUPTED
     except BaseException:
         plugin.failure = ("internal-error", traceback.format_exc())
     for stream in (sys.stdout, sys.stderr):

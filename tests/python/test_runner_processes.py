@@ -148,6 +148,23 @@ def test_abort_lets_a_short_test_finish(project, start, machine):
     assert list(run.tests()) in ([], [(0, 0)])
 
 
+@pytest.mark.parametrize("hook", ["pytest_sessionfinish", "pytest_unconfigure"])
+def test_abort_in_a_sessions_last_moments_is_no_internal_error(project, start, machine, hook):
+    project.write(
+        "conftest.py",
+        f"import time\ndef {hook}():\n    open('ending', 'w').close()\n    time.sleep(60)\n",
+    )
+    project.write("test_a.py", "def test_1(): pass\n")
+    run = start()
+    run.file(0, "test_a.py")
+    run.results(1)
+    machine.send({"t": "close", "worker": 0})
+    wait_until((project.root / "ending").exists)
+    machine.send({"t": "abort", "grace": 0})
+    assert machine.wait("down")["exitstatus"] == 2
+    assert machine.all("event", kind="internal-error") == []
+
+
 def test_abort_kills_what_ignores_it(project, start, machine):
     project.write(
         "test_a.py",
