@@ -24,6 +24,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use super::{
     config,
     failure::{Failure, exit_code},
+    travel,
 };
 use crate::{
     plan::{ProviderKind, Settings},
@@ -36,7 +37,7 @@ use crate::{
         hosts::{HostList, SshConfig, ssh_config_file},
     },
     run::{
-        Fleet, FleetPlan, Ground, RunError, SessionGround, prepare,
+        Fleet, FleetPlan, Ground, RunError, SessionGround, Variables, prepare,
         tests::{Bridge, Ending, Rules, TestRun},
     },
 };
@@ -261,7 +262,11 @@ async fn run(
         Err(failure) => return (None, Err(failure)),
     };
     line.tell(&plan_message(fleet.run(), &settings)).await;
-    let ground = ground(hello, &settings, fleet.run());
+    let variables = match travel::variables(&settings) {
+        Ok(variables) => variables,
+        Err(failure) => return (Some(fleet), Err(failure)),
+    };
+    let ground = ground(hello, &settings, variables, fleet.run());
     let preparing = task::spawn_blocking(move || prepare(&ground));
     let rules = Rules::new(&settings, hello);
     let ending = TestRun::new(rules, &mut fleet, &mut line.bridge).drive(preparing).await;
@@ -332,7 +337,7 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             ProviderKind::Local => local_python.to_str().unwrap_or(PYTHON).to_owned(),
             ProviderKind::Hosts | ProviderKind::Ec2 => PYTHON.to_owned(),
         },
-        env: config::travelling_variables(),
+        env: travel::variables(settings)?.workers,
     };
     Ok(Fleet::launch(provider, plan))
 }
@@ -363,10 +368,14 @@ fn same_machines(asked: &Settings, wanted: &Settings) -> bool {
         let size = (settings.num_workers, settings.local_machines, settings.memory_per_worker);
         (settings.provider, settings.hosts.clone(), size, settings.python.clone(), settings.interrupt_prob)
     };
-    what(asked) == what(wanted) && asked.cpu_per_worker == wanted.cpu_per_worker && asked.ec2 == wanted.ec2
+    what(asked) == what(wanted)
+        && asked.cpu_per_worker == wanted.cpu_per_worker
+        && asked.ec2 == wanted.ec2
+        && asked.setenv == wanted.setenv
+        && asked.passenv == wanted.passenv
 }
 
-fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
+fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -> Ground {
     let paths = |texts: &[String]| -> Vec<PathBuf> { texts.iter().map(PathBuf::from).collect() };
     Ground {
         rootdir: PathBuf::from(&hello.rootdir),
@@ -376,11 +385,11 @@ fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
         extra_files: settings.extra_files.clone(),
         limit: settings.snapshot_limit.as_u64(),
         init_command: settings.init_command.clone(),
+        variables,
         python: settings.python.clone(),
         session: Some(SessionGround {
             args: hello.args.clone(),
             inifile: hello.inipath.as_ref().map(PathBuf::from),
-            env: config::travelling_variables(),
             mainargv: hello.mainargv.clone(),
             testrunuid: run.to_owned(),
             workerinput: hello.workerinput.clone(),

@@ -13,30 +13,6 @@ use crate::{
     provider::ec2,
 };
 
-/// Variables that workers get from here where they are set, besides those that begin with `LC_`. The guide lists them.
-const TRAVELLING: [&str; 13] = [
-    "BUILD_NUMBER",
-    "CI",
-    "COLUMNS",
-    "FORCE_COLOR",
-    "LANG",
-    "NO_COLOR",
-    "PYTEST_DISABLE_PLUGIN_AUTOLOAD",
-    "PYTEST_PLUGINS",
-    "PYTHONHASHSEED",
-    "PYTHONWARNINGS",
-    "PY_COLORS",
-    "TZ",
-    "PYTHONDONTWRITEBYTECODE",
-];
-
-pub fn travelling_variables() -> BTreeMap<String, String> {
-    env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with("LC_") || TRAVELLING.contains(&name.as_str()))
-        .collect()
-}
-
 /// Merges the settings that hold for a run in `dir`.
 pub fn settings(flags: Flags, flag_prefix: &'static str, dir: &Path) -> Result<Settings, Failure> {
     let sources = Sources { flag_prefix, flags, variables: variables(), file: config_file(dir)? };

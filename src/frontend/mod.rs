@@ -14,6 +14,7 @@ mod plan_table;
 mod pytest;
 mod ssh_run;
 mod sweep;
+mod travel;
 
 pub use args::Cli;
 pub use failure::Failure;

@@ -20,7 +20,7 @@ use super::{
     bridge, config,
     failure::{Failure, exit_code},
     init::project_root,
-    interpreter, pytest,
+    interpreter, pytest, travel,
 };
 use crate::{
     machine::Signal,
@@ -51,6 +51,8 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     // Commands write files: each worker has a directory of its own where that costs nothing.
     settings.local_machines = settings.local_machines.or(Some(settings.num_workers));
     let python = interpreter::find(args.local_python.as_deref())?;
+    let variables = travel::variables(&settings)?;
+    let asked = variables.asked.clone();
     let mut fleet = bridge::launch(&settings, &python)?;
 
     let ground = {
@@ -65,6 +67,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
                 extra_files: settings.extra_files.clone(),
                 limit: settings.snapshot_limit.as_u64(),
                 init_command: settings.init_command.clone(),
+                variables,
                 python: settings.python.clone(),
                 session: None,
             })
@@ -78,8 +81,13 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     let (wish_sender, wishes) = mpsc::channel(INPUT_WAITING);
     let (stdin_sender, stdin_pieces) = mpsc::channel(INPUT_WAITING);
     let stdin = if settings.num_workers == 1 { Stdin::PassedOn } else { Stdin::Empty };
-    let plan =
-        CommandPlan { argv: argv(&args.command), workers: settings.num_workers, stdin, fetch: args.fetch.clone() };
+    let plan = CommandPlan {
+        argv: argv(&args.command),
+        workers: settings.num_workers,
+        variables: asked,
+        stdin,
+        fetch: args.fetch.clone(),
+    };
     if stdin == Stdin::PassedOn {
         pump_stdin(stdin_sender);
     }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller, boot::Booted, link::Link};
 use crate::{
@@ -33,6 +33,8 @@ pub struct InitPlan {
     pub command: String,
     /// A machine that has done the command for this key does not repeat it.
     pub key: String,
+    /// Variables to run it with.
+    pub env: Value,
 }
 
 /// What the pytest sessions of a run have in common, in local paths.
@@ -175,8 +177,12 @@ fn built(machine: &str, message: FromRunner) -> Result<String, MachineError> {
 /// Runs the init command unless it was run before; answers whether it was.
 async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) -> Result<bool, MachineError> {
     let machine = link.machine().to_owned();
-    let message =
-        ToRunner::Init { command: init.command.clone(), key: init.key.clone(), cwd: cwd.to_owned(), env: json!({}) };
+    let message = ToRunner::Init {
+        command: init.command.clone(),
+        key: init.key.clone(),
+        cwd: cwd.to_owned(),
+        env: init.env.clone(),
+    };
     link.outgoing.send(&message).await?;
     loop {
         match link.incoming.next().await? {

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{
     options::{Kind, OPTIONS, OptionInfo},
-    values::{disk, dollars, fraction, keyword, lease, memory, percent, positive, truth, workers},
+    values::{assignment, disk, dollars, fraction, keyword, lease, memory, percent, positive, truth, workers},
 };
 
 /// Options as they were given on a command line, by name.
@@ -80,6 +80,10 @@ pub struct Settings {
     pub interrupt_prob: u32,
     pub extra_files: Vec<String>,
     pub init_command: Option<String>,
+    /// Variables to set on the machines.
+    pub setenv: BTreeMap<String, String>,
+    /// Patterns of the names of variables to pass on from here.
+    pub passenv: Vec<String>,
     /// `None` leaves the choice to whoever knows whether there are credentials.
     pub provider: Option<ProviderKind>,
     pub hosts: Vec<String>,
@@ -172,6 +176,8 @@ impl Settings {
             interrupt_prob: read.parsed("interrupt-prob", "a percentage from 0 to 100", percent)?.unwrap_or(80),
             extra_files: read.list("extra-files")?,
             init_command: read.text("init-command")?.filter(|command| !command.trim().is_empty()),
+            setenv: read.assignments("setenv")?,
+            passenv: read.list("passenv")?,
             provider,
             hosts,
             local_machines: read.parsed("local-machines", "a whole number from 1", positive)?,
@@ -244,6 +250,21 @@ impl Reader<'_> {
 
     fn list(&self, name: &str) -> Result<Vec<String>, SettingError> {
         Ok(self.given(name)?.map(|given| given.values).unwrap_or_default())
+    }
+
+    fn assignments(&self, name: &str) -> Result<BTreeMap<String, String>, SettingError> {
+        let Some(given) = self.given(name)? else { return Ok(BTreeMap::new()) };
+        given
+            .values
+            .into_iter()
+            .map(|text| {
+                assignment(&text).ok_or_else(|| SettingError::Value {
+                    origin: given.origin.clone(),
+                    value: text.clone(),
+                    expected: "NAME=VALUE with the name of a variable that can be set".into(),
+                })
+            })
+            .collect()
     }
 
     fn text(&self, name: &str) -> Result<Option<String>, SettingError> {
@@ -404,6 +425,17 @@ mod tests {
         assert_eq!(merged.ec2.lease, Duration::from_secs(3600));
         assert_eq!(merged.ec2.disk, ByteSize::gib(40));
         assert!(error(&[("lease", "1")], &[], "").starts_with("--cd-lease: \"1\" is not a duration"));
+    }
+
+    #[test]
+    fn variables_are_assignments() {
+        let merged = Settings::merge(&sources(&[], &[("CLOUDIST_SETENV", "A=1 'B=x y=z'")], "passenv = ['C', 'D*']"));
+        let merged = merged.unwrap();
+        assert_eq!(merged.setenv, [("A", "1"), ("B", "x y=z")].map(|(n, v)| (n.into(), v.into())).into());
+        assert_eq!(merged.passenv, ["C", "D*"]);
+        for bad in ["A", "=1", "A B=1", "PYTHONPATH=/x"] {
+            assert!(error(&[("setenv", bad)], &[], "").starts_with(&format!("--cd-setenv: {bad:?} is not NAME=VALUE")));
+        }
     }
 
     #[test]

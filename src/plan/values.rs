@@ -42,6 +42,13 @@ pub(super) fn truth(value: &str) -> Option<bool> {
     }
 }
 
+/// `NAME=VALUE`. The module search path is not to be set: it is made of the project's directories.
+pub(super) fn assignment(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=')?;
+    let sound = !name.is_empty() && name != "PYTHONPATH" && !name.contains(|c: char| c.is_whitespace() || c == '\0');
+    (sound && !value.contains('\0')).then(|| (name.to_owned(), value.to_owned()))
+}
+
 pub(super) fn dollars(value: &str) -> Option<f64> {
     fraction(value.trim_start_matches('$'))
 }

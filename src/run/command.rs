@@ -25,6 +25,8 @@ const STDIN_TRAVELLING: u64 = 1 << 20;
 pub struct CommandPlan {
     pub argv: Vec<String>,
     pub workers: u32,
+    /// Environment variables for it, besides those that number the workers.
+    pub variables: BTreeMap<String, String>,
     /// Whether the caller's stdin goes to the command; only one worker can have it.
     pub stdin: Stdin,
     /// What to bring back when a worker's command has ended.
@@ -262,10 +264,10 @@ impl<'a> CommandRun<'a> {
     fn start(&mut self, machine: MachineId) {
         for (&id, (_, progress)) in self.workers.iter_mut().filter(|(_, (place, _))| *place == machine) {
             *progress = Progress::Running;
-            let env = json!({
-                "CLOUDIST_WORKER_INDEX": id.to_string(),
-                "CLOUDIST_NUM_WORKERS": self.plan.workers.to_string(),
-            });
+            let mut env = self.plan.variables.clone();
+            env.insert("CLOUDIST_WORKER_INDEX".into(), id.to_string());
+            env.insert("CLOUDIST_NUM_WORKERS".into(), self.plan.workers.to_string());
+            let env = json!(env);
             let stdin = self.plan.stdin == Stdin::PassedOn && id == 0;
             self.fleet.tell(machine, Command::Exec { id, argv: self.plan.argv.clone(), env, stdin });
         }

@@ -10,4 +10,4 @@ pub mod tests;
 
 pub use error::RunError;
 pub use fleet::{Fleet, FleetEvent, FleetPlan};
-pub use preparing::{Ground, SessionGround, prepare};
+pub use preparing::{Ground, SessionGround, Variables, prepare};

@@ -26,17 +26,26 @@ pub struct Ground {
     /// Bytes that a snapshot may have.
     pub limit: u64,
     pub init_command: Option<String>,
+    pub variables: Variables,
     /// The interpreter there, if the user named one.
     pub python: Option<String>,
     /// What makes the workers pytest sessions; nothing for plain commands.
     pub session: Option<SessionGround>,
 }
 
+/// The environment variables that go to the machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// What workers get.
+    pub workers: BTreeMap<String, String>,
+    /// The part of it that the user asked for, which commands get too.
+    pub asked: BTreeMap<String, String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct SessionGround {
     pub args: Vec<String>,
     pub inifile: Option<PathBuf>,
-    pub env: BTreeMap<String, String>,
     pub mainargv: Vec<String>,
     pub testrunuid: String,
     pub workerinput: Value,
@@ -63,7 +72,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         rootdir: ground.rootdir.clone(),
         inifile: session.inifile.clone(),
         args: session.args.clone(),
-        env: json!(session.env),
+        env: json!(ground.variables.workers),
         mainargv: session.mainargv.clone(),
         testrunuid: session.testrunuid.clone(),
         workerinput: session.workerinput.clone(),
@@ -78,13 +87,13 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         cwd: ground.cwd.clone(),
         sys_path,
         python: ground.python.clone(),
-        init: ground.init_command.as_deref().map(|command| init_plan(command, &id)),
+        init: ground.init_command.as_deref().map(|command| init_plan(command, &id, &ground.variables.asked)),
         session,
     })
 }
 
-/// The command is due again when it changes or the snapshot does.
-fn init_plan(command: &str, snapshot: &Digest) -> InitPlan {
-    let key = Digest::of(format!("{snapshot}\n{command}").as_bytes());
-    InitPlan { command: command.to_owned(), key: key.to_string() }
+/// The command is due again when it changes, its variables do, or the snapshot does.
+fn init_plan(command: &str, snapshot: &Digest, variables: &BTreeMap<String, String>) -> InitPlan {
+    let key = Digest::of(json!([snapshot.to_string(), command, variables]).to_string().as_bytes());
+    InitPlan { command: command.to_owned(), key: key.to_string(), env: json!(variables) }
 }

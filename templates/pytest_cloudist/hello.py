@@ -28,10 +28,6 @@ LOCAL_OPTIONS = frozenset(
     "cacheclear usepdb usepdb_cls trace rootdir inifilename color".split()
 )
 LOCAL_PLUGINS = frozenset(["cloudist", "pytest_cloudist", "xdist", "no:xdist"])
-TRAVELLING_VARIABLES = frozenset(
-    "PYTEST_PLUGINS PYTEST_DISABLE_PLUGIN_AUTOLOAD PYTHONHASHSEED PYTHONWARNINGS TZ CI BUILD_NUMBER LANG "
-    "LANGUAGE COLUMNS NO_COLOR FORCE_COLOR PY_COLORS".split()
-)
 
 
 class Piece(NamedTuple):
@@ -183,18 +179,6 @@ def _under(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(os.path.join(prefix, ""))
 
 
-def travelling_environment() -> Dict[str, str]:
-    chosen = {
-        name: value
-        for name, value in os.environ.items()
-        if name in TRAVELLING_VARIABLES or name.startswith("LC_")
-    }
-    if "PYTEST_PLUGINS" in chosen:
-        plugins = [name for name in chosen["PYTEST_PLUGINS"].split(",") if name not in LOCAL_PLUGINS]
-        chosen["PYTEST_PLUGINS"] = ",".join(plugins)
-    return chosen
-
-
 def compose(
     config: pytest.Config, mode: str, flags: Dict[str, List[str]], workerinput: Dict[str, Any]
 ) -> Dict[str, Any]:
@@ -214,6 +198,5 @@ def compose(
         "mode": mode,
         "maxfail": config.getvalue("maxfail") or 0,
         "continue_on_collection_errors": bool(config.getvalue("continue_on_collection_errors")),
-        "env": travelling_environment(),
         "workerinput": workerinput,
     }
