@@ -1,0 +1,232 @@
+"""Measures how a project gets onto machines: cloudist beside `rsync -az` and `tar | ssh tar`, at several distances.
+
+Needs CLOUDIST_BIN, and on Linux Python 3.11, rsync, tar, ssh and sshd; makes all else below target/bench/sync. Judges nothing: it prints
+tables. The others run over a connection that stands already; of cloudist the scan and the sync are counted, not the connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, List
+
+from machines import Machines
+from trees import edit_inside, large_file, small_files
+
+HOME = Path(__file__).resolve().parents[3] / "target" / "bench" / "sync"
+TIMING = re.compile(r"(\w+) ([\d.]+) s\b")
+SENT = re.compile(r"sent (\d+) bytes")
+
+
+@dataclass
+class Sync:
+    scan: float
+    sync: float
+    sent: int
+
+    @property
+    def total(self) -> float:
+        return self.scan + self.sync
+
+
+class Bench:
+    """One project and the machines it goes to."""
+
+    def __init__(self, project: Path, machines: Machines) -> None:
+        self.project = project
+        self.machines = machines
+        self._cache = HOME / "cache"
+        self._control = machines.home / "control"
+
+    def cloudist(self, workers: int = 1) -> List[Sync]:
+        """Brings the project to the machines; what each of them says of it."""
+        command = [
+            os.environ["CLOUDIST_BIN"], "ssh-run", "-n", str(workers), "--hosts", ",".join(self.machines.names[:workers]),
+            "--env", "none", "--timings", "--", "true",
+        ]  # fmt: skip
+        if not supports("--env"):
+            del command[6:8]
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("CLOUDIST_", "PYTHON"))},
+            "CLOUDIST_CACHE_DIR": str(self._cache),
+            "CLOUDIST_SSH_CONFIG": str(self.machines.configuration),
+            "CLOUDIST_SNAPSHOT_LIMIT": "8GiB",
+        }
+        done = subprocess.run(
+            command, cwd=self.project, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        found = []
+        for line in done.stderr.splitlines():
+            if sent := SENT.search(line):
+                steps = dict(TIMING.findall(line))
+                found.append(Sync(float(steps["scan"]), float(steps["sync"]), int(sent[1])))
+        return found
+
+    def forget(self) -> None:
+        self.machines.forget()
+        shutil.rmtree(self._cache, ignore_errors=True)
+
+    def ssh(self) -> List[str]:
+        shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._control}", "-o", "ControlPersist=600"]
+        return ["ssh", "-F", str(self.machines.configuration), *shared]
+
+    def connect(self) -> None:
+        subprocess.run([*self.ssh(), "m0", "true"], check=True)
+
+    def disconnect(self) -> None:
+        subprocess.run([*self.ssh(), "-O", "exit", "m0"], check=True, capture_output=True)
+
+    def rsync(self) -> float:
+        remote = " ".join(self.ssh())
+        return timed(["rsync", "-az", "--delete", "-e", remote, f"{self.project}/", "m0:copy/"])
+
+    def tar(self) -> float:
+        there = "'mkdir -p tarred && tar -C tarred -xf -'"
+        return timed(["sh", "-c", f"tar -C {self.project} -cf - . | {' '.join(self.ssh())} m0 {there}"])
+
+
+def supports(option: str) -> bool:
+    help_text = subprocess.run([os.environ["CLOUDIST_BIN"], "ssh-run", "--help"], capture_output=True, text=True)
+    return f" {option} " in help_text.stdout
+
+
+def timed(command: List[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, check=True)
+    return time.monotonic() - began
+
+
+def repeated(times: int, before: Callable[[], None], what: Callable[[], float]) -> float:
+    taken = []
+    for _ in range(times):
+        before()
+        taken.append(what())
+    return statistics.median(taken)
+
+
+def row(*cells: object) -> None:
+    print("| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True)
+
+
+def head(*cells: str) -> None:
+    row(*cells)
+    row(*("---" for _ in cells))
+
+
+def edit(bench: Bench) -> None:
+    with (bench.project / "package_07" / "module_00007.py").open("a") as file:
+        file.write("# edited\n")
+
+
+def small(rtts: List[float], times: int) -> None:
+    project = HOME / "small"
+    shutil.rmtree(project, ignore_errors=True)
+    size = small_files(project)
+    (project / "pytest.ini").write_text("[pytest]\n")
+    print(f"\n10,000 files, {size / 1e6:.1f} MB; seconds, medians of {times}\n")
+    head("RTT ms", "case", "cloudist scan", "sync", "over 1 RTT", "rsync -az", "tar over ssh", "rsync / cloudist")
+    for rtt in rtts:
+        bench = Bench(project, Machines(HOME / "machines", 1, rtt))
+        bench.connect()
+        nothing: Callable[[], None] = lambda: None
+        cases: Dict[str, Callable[[], None]] = {
+            "cold": bench.forget,
+            "unchanged": nothing,
+            "one edit": lambda: edit(bench),
+        }
+        for case, before in cases.items():
+            syncs: List[Sync] = []
+
+            def ours() -> float:
+                syncs.extend(bench.cloudist())
+                return syncs[-1].total
+
+            total = repeated(times, before, ours)
+            scan, sync = (statistics.median(getattr(one, name) for one in syncs) for name in ("scan", "sync"))
+            theirs = repeated(times, before, bench.rsync)
+            tar = repeated(times, before, bench.tar) if case == "cold" else ""
+            row(int(rtt * 1000), case, scan, sync, sync - rtt, theirs, tar, theirs / total)
+        bench.disconnect()
+        bench.machines.end()
+
+
+def large(rtts: List[float], times: int, size: int) -> None:
+    project = HOME / "large"
+    shutil.rmtree(project, ignore_errors=True)
+    large_file(project / "data.bin", size)
+    (project / "pytest.ini").write_text("[pytest]\n")
+    print(f"\nOne file of {size >> 20} MiB; seconds, medians of {times}; MB sent\n")
+    head("RTT ms", "case", "cloudist scan", "sync", "MB sent", "rsync -az", "tar over ssh", "rsync / cloudist")
+    for rtt in rtts:
+        bench = Bench(project, Machines(HOME / "machines", 1, rtt))
+        bench.connect()
+        for case in ("cold", "edit inside"):
+            before = bench.forget if case == "cold" else lambda: edit_inside(project / "data.bin")
+            syncs: List[Sync] = []
+
+            def ours() -> float:
+                syncs.extend(bench.cloudist())
+                return syncs[-1].total
+
+            total = repeated(times, before, ours)
+            scan, sync = (statistics.median(getattr(one, name) for one in syncs) for name in ("scan", "sync"))
+            sent = statistics.median(one.sent for one in syncs) / 1e6
+            theirs = repeated(times, before, bench.rsync)
+            tar = repeated(times, before, bench.tar) if case == "cold" else ""
+            row(int(rtt * 1000), case, scan, sync, sent, theirs, tar, theirs / total)
+        bench.disconnect()
+        bench.machines.end()
+
+
+def many(counts: List[int], rate: float) -> None:
+    """Cold, over an uplink of `rate` bytes a second: how long until the last machine has all, and what went out."""
+    project = HOME / "many"
+    shutil.rmtree(project, ignore_errors=True)
+    size = large_file(project / "data.bin", 8 << 20) + small_files(project, 2_000)
+    (project / "pytest.ini").write_text("[pytest]\n")
+    print(f"\n{size / 1e6:.1f} MB over an uplink of {rate * 8 / 1e6:.0f} Mbit/s, 20 ms away\n")
+    head("machines", "seconds", "MB out", "seconds / one machine's", "MB out / MB of the project, compressed")
+    first = packed = None
+    for count in counts:
+        bench = Bench(project, Machines(HOME / "machines", count, 0.02, rate))
+        bench.forget()
+        before = bench.machines.sent()
+        syncs = bench.cloudist(count)
+        out = bench.machines.sent() - before
+        seconds = max(one.sync for one in syncs)
+        first, packed = first or seconds, packed or syncs[0].sent
+        row(count, seconds, out / 1e6, seconds / first, out / packed)
+        bench.machines.end()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=["small", "large", "many"])
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--rtts", type=float, nargs="*", default=[0, 0.02, 0.1], metavar="SECONDS")
+    parser.add_argument("--size", type=int, default=1024, metavar="MiB", help="of the large file")
+    parser.add_argument("--machines", type=int, nargs="*", default=[1, 32])
+    given = parser.parse_args()
+    shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir(parents=True)
+    os.environ.setdefault("CLOUDIST_BIN", str(HOME.parents[1] / "release" / "cloudist"))
+    if "small" in given.cases:
+        small(given.rtts, given.times)
+    if "large" in given.cases:
+        large(given.rtts, given.times, given.size << 20)
+    if "many" in given.cases:
+        many(given.machines, 20e6 / 8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
