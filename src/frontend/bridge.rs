@@ -3,33 +3,25 @@
 use std::{
     collections::BTreeMap,
     io,
-    os::fd::OwnedFd,
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process,
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt};
-use tokio::{
-    net::unix::pipe,
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    task::{self, JoinHandle},
-    time::timeout,
-};
-use tokio_util::codec::{FramedRead, FramedWrite};
+use futures_util::FutureExt;
+use tokio::{task, time::timeout};
 
 use super::{
     config,
     failure::{Failure, exit_code},
+    line::Line,
     travel,
 };
 use crate::{
     plan::{ProviderKind, Settings},
     protocol::{
-        Frame, FrameCodec, PROTOCOL,
+        PROTOCOL,
         bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
     },
     provider::{
@@ -38,7 +30,7 @@ use crate::{
     },
     run::{
         Fleet, FleetPlan, Ground, RunError, SessionGround, Variables, prepare,
-        tests::{Bridge, Ending, Rules, TestRun},
+        tests::{Ending, Rules, TestRun},
     },
 };
 
@@ -84,96 +76,8 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .map_err(|error| internal("failed to start the event loop", error))
 }
 
-fn internal(what: &str, error: io::Error) -> Failure {
+pub fn internal(what: &str, error: io::Error) -> Failure {
     Failure::new(exit_code::INTERNAL, format!("{what}: {error}"))
-}
-
-/// The line to the plugin: two pumps and the channels between them and the run.
-pub struct Line {
-    bridge: Bridge,
-    reader: JoinHandle<()>,
-    writer: JoinHandle<()>,
-    watcher: Option<JoinHandle<()>>,
-}
-
-impl Line {
-    pub fn open(read: OwnedFd, write: OwnedFd) -> Result<Self, Failure> {
-        let failed = |error| internal("failed to open the bridge to pytest", error);
-        let read = pipe::Receiver::from_owned_fd(read).map_err(failed)?;
-        let write = pipe::Sender::from_owned_fd(write).map_err(failed)?;
-        let (incoming_sender, incoming) = mpsc::channel(Bridge::WAITING);
-        let (outgoing, outgoing_receiver) = mpsc::channel(Bridge::WAITING);
-        Ok(Self {
-            bridge: Bridge { incoming, outgoing },
-            reader: tokio::spawn(pump_in(read, incoming_sender)),
-            writer: tokio::spawn(pump_out(write, outgoing_receiver)),
-            watcher: None,
-        })
-    }
-
-    /// Whoever ends this process by a signal gets what the end of the local pytest brings: all machines are given back.
-    fn part_on_signals(&mut self) -> Result<(), Failure> {
-        let failed = |error| internal("failed to watch for signals", error);
-        let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
-        let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
-        let reader = self.reader.abort_handle();
-        self.watcher = Some(tokio::spawn(async move {
-            tokio::select! {
-                _ = terminations.recv() => {}
-                _ = hangups.recv() => {}
-            }
-            reader.abort();
-        }));
-        Ok(())
-    }
-
-    async fn tell(&self, message: &ToPlugin) {
-        self.bridge.outgoing.send(Frame::with_blob(message, Bytes::new())).await.ok();
-    }
-
-    /// Sends what is still waiting and lets the plugin hang up first.
-    async fn hang_up(self) {
-        let Self { bridge: Bridge { mut incoming, outgoing }, reader, writer, watcher } = self;
-        drop(outgoing);
-        writer.await.ok();
-        while incoming.recv().await.is_some() {}
-        reader.await.ok();
-        if let Some(watcher) = watcher {
-            watcher.abort();
-        }
-    }
-}
-
-async fn pump_in(read: pipe::Receiver, sender: mpsc::Sender<Result<FromPlugin, RunError>>) {
-    use futures_util::StreamExt;
-    let mut frames = FramedRead::with_capacity(read, FrameCodec, 64 << 10);
-    while let Some(frame) = frames.next().await {
-        let message = frame.and_then(|frame| frame.parse::<FromPlugin>());
-        let message = message.map_err(|error| RunError::Bridge { detail: crate::text::chain(&error) });
-        let broken = message.is_err();
-        if sender.send(message).await.is_err() || broken {
-            return;
-        }
-    }
-}
-
-async fn pump_out(write: pipe::Sender, mut frames: mpsc::Receiver<Frame>) {
-    let mut sink = FramedWrite::new(write, FrameCodec);
-    sink.set_backpressure_boundary(256 << 10);
-    while let Some(frame) = frames.recv().await {
-        if sink.feed(frame).await.is_err() {
-            return;
-        }
-        // What waits already goes out in the same write.
-        while let Ok(frame) = frames.try_recv() {
-            if sink.feed(frame).await.is_err() {
-                return;
-            }
-        }
-        if sink.flush().await.is_err() {
-            return;
-        }
-    }
 }
 
 /// Machines that were asked for before the local pytest had spoken.

@@ -9,6 +9,7 @@ mod failure;
 mod iam_policy;
 mod init;
 mod interpreter;
+mod line;
 mod plan;
 mod plan_table;
 mod pytest;

@@ -17,10 +17,11 @@ use tokio::{
 
 use super::{
     args::PytestArgs,
-    bridge::{self, EarlyFleet, Line, Served},
+    bridge::{self, EarlyFleet, Served},
     config,
     failure::{Failure, exit_code},
     interpreter,
+    line::Line,
 };
 use crate::{cache, plan::Mode, templates};
 
