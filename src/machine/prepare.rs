@@ -1,6 +1,6 @@
 //! The snapshot in place and the init command done.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Preparation {
     pub snapshot: Arc<Snapshot>,
+    /// How long it took to take the snapshot.
+    pub scan: Duration,
     pub id: Digest,
     /// The manifest as it travels: compressed.
     pub manifest: Bytes,
@@ -76,9 +78,15 @@ pub async fn prepare(
         // A runner that dies while it waits is noticed at once.
         message = link.incoming.next() => return Err(refused(link.machine(), message?.0)),
     };
+    let mut timings = booted.timings;
+    timings.add("scan", preparation.scan);
+    timings.ended("wait");
     link.enter(Stage::Sync);
     teller.tell(Event::Entered(Stage::Sync)).await;
+    let before = link.outgoing.written;
     let tree = sync(link, &preparation).await?;
+    timings.sent = link.outgoing.written - before;
+    timings.ended("sync");
     let mapping = Mapping::new(preparation.snapshot.layout.clone(), &tree);
     let cwd = mapping.to_remote(&preparation.cwd).unwrap_or_else(|| tree.clone());
     let mut init_cached = false;
@@ -87,9 +95,10 @@ pub async fn prepare(
         teller.tell(Event::Entered(Stage::Init)).await;
         init_cached = run_init(link, init, &cwd, teller).await?;
     }
+    timings.ended("init");
     link.enter(Stage::Serve);
     let python = preparation.python.clone().or(provided_python).unwrap_or_else(|| ANY_PYTHON.into());
-    let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached };
+    let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached, timings };
     Ok((facts, Ground { preparation, mapping, cwd, python }))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Runs on a blocking thread: it reads the whole project.
 
-use std::{collections::BTreeMap, env, path::PathBuf, sync::Arc, thread};
+use std::{collections::BTreeMap, env, path::PathBuf, sync::Arc, thread, time::Instant};
 
 use serde_json::{Value, json};
 
@@ -46,6 +46,7 @@ pub struct SessionGround {
 
 /// Takes the snapshot and works out what goes with it.
 pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
+    let began = Instant::now();
     let snapshot = snapshot::take(&Request {
         rootdir: ground.rootdir.clone(),
         cwd: ground.cwd.clone(),
@@ -75,6 +76,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         id,
         manifest: snapshot::compress(&snapshot.manifest.encode()).into(),
         snapshot: Arc::new(snapshot),
+        scan: began.elapsed(),
         cwd: ground.cwd.clone(),
         sys_path,
         python: ground.python.clone(),
