@@ -32,6 +32,8 @@ pub struct Booted {
     pub platform: String,
     pub cpus: u32,
     pub home: String,
+    /// Key and id of the snapshots that its trees have.
+    pub known: Vec<(String, String)>,
     pub timings: Timings,
 }
 
@@ -66,9 +68,9 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     link.incoming.skip_preamble().await?;
     let (message, _) = link.incoming.next().await?;
     match message {
-        FromRunner::Ready { protocol, platform, cpus, home, .. } if protocol == PROTOCOL => {
+        FromRunner::Ready { protocol, platform, cpus, home, known, .. } if protocol == PROTOCOL => {
             timings.ended("boot");
-            Ok((link, Booted { platform, cpus, home, timings }))
+            Ok((link, Booted { platform, cpus, home, known, timings }))
         }
         other => Err(MachineError::Boot {
             machine: link.machine().to_owned(),

@@ -96,6 +96,12 @@ impl Outgoing {
         self.send_raw(Frame::with_blob(message, blob).to_bytes()).await
     }
 
+    /// The same for a large blob, which isn't copied.
+    pub async fn send_large(&mut self, message: &ToRunner, blob: Bytes) -> Result<(), MachineError> {
+        self.send_raw(Frame::with_blob(message, blob.clone()).head()).await?;
+        self.send_raw(blob).await
+    }
+
     pub async fn send_raw(&mut self, bytes: Bytes) -> Result<(), MachineError> {
         self.written += bytes.len() as u64;
         self.stdin.write(bytes).await.map_err(|error| self.place.lost(text::chain(&error)))

@@ -9,6 +9,7 @@ mod error;
 mod link;
 mod prepare;
 mod serve;
+mod sync;
 mod tenancy;
 mod timings;
 

@@ -12,11 +12,13 @@ pub struct Timings {
     steps: Vec<(&'static str, Duration)>,
     /// Bytes that the snapshot took on its way to the machine.
     pub sent: u64,
+    /// How often the snapshot had to wait for an answer.
+    pub round_trips: u32,
 }
 
 impl Timings {
     pub fn begin() -> Self {
-        Self { began: Instant::now(), steps: Vec::new(), sent: 0 }
+        Self { began: Instant::now(), steps: Vec::new(), sent: 0, round_trips: 0 }
     }
 
     /// A step has ended that began when the one before it ended.
@@ -31,12 +33,13 @@ impl Timings {
     }
 }
 
-/// `connect 0.081 s, boot 0.120 s, …, sent 1843 bytes`.
+/// `connect 0.081 s, boot 0.120 s, …, sent 1843 bytes, 1 round trip`.
 impl fmt::Display for Timings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (step, took) in &self.steps {
             write!(f, "{step} {:.3} s, ", took.as_secs_f64())?;
         }
-        write!(f, "sent {} bytes", self.sent)
+        let trips = if self.round_trips == 1 { "trip" } else { "trips" };
+        write!(f, "sent {} bytes, {} round {trips}", self.sent, self.round_trips)
     }
 }
