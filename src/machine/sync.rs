@@ -100,7 +100,10 @@ async fn first_round(preparation: &Arc<Preparation>, known: Vec<(String, String)
         if ids.contains(&preparation.id) {
             let length = preparation.manifest.len() as u64;
             let same = Difference { steps: vec![Splice::Copy { start: 0, length }], bytes: Vec::new() };
-            return (Round { opening: Some(difference(&preparation, &preparation.id, same)), wanted: Vec::new() }, None);
+            return (
+                Round { opening: Some(difference(&preparation, &preparation.id, same)), wanted: Vec::new() },
+                None,
+            );
         }
         let bases = ids.iter().filter_map(|id| Some((id, preparation.remembered.as_ref()?.load(id)?)));
         let base = bases.into_iter().find_map(|(id, bytes)| Some((id, Manifest::parse(&bytes).ok()?, bytes)));

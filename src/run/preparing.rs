@@ -2,7 +2,14 @@
 //!
 //! Runs on a blocking thread: it reads the whole project.
 
-use std::{collections::BTreeMap, env, path::PathBuf, sync::{Arc, OnceLock}, thread, time::Instant};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 

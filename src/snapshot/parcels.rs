@@ -165,7 +165,8 @@ impl Parcels {
     /// A large content in terms of the one that the machine has, if it is known what that was made of.
     fn patch(&self, content: &Content) -> Result<Option<Patching>, SnapshotError> {
         let Content { wanted, digest, size, path } = content;
-        let (Some(recipes), Some(old), true) = (&self.recipes, wanted.old, *size >= LARGE && wanted.arrived == 0) else {
+        let (Some(recipes), Some(old), true) = (&self.recipes, wanted.old, *size >= LARGE && wanted.arrived == 0)
+        else {
             return Ok(None);
         };
         let Some(before) = recipes.load(&old) else { return Ok(None) };
@@ -194,8 +195,7 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn packed(engine: &mut Compress, data: Vec<u8>, compress: bool) -> (bool, Bytes) {
-    let smaller =
-        (compress && data.len() >= WORTH_COMPRESSING).then(|| compress_if_smaller(engine, &data)).flatten();
+    let smaller = (compress && data.len() >= WORTH_COMPRESSING).then(|| compress_if_smaller(engine, &data)).flatten();
     (smaller.is_some(), Bytes::from(smaller.unwrap_or(data)))
 }
 

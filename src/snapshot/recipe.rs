@@ -245,7 +245,7 @@ mod tests {
         fs::write(&path, &new).unwrap();
         let mut patching = Patching::new(File::open(&path).unwrap(), Digest::of(&old), steps);
         assert!(patching.inserted() < 3 * MOST as u64);
-        let mut made = Vec::new();
+        let mut made = Vec::<u8>::new();
         while let Some((offset, steps, data)) = patching.next(50_000).unwrap() {
             assert_eq!(offset, made.len() as u64);
             assert!(data.len() <= 50_000);

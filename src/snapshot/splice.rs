@@ -101,11 +101,7 @@ mod tests {
         let node = |content: &str| match content.split_once(' ') {
             Some(("link", target)) => Node::Symlink { target: target.into() },
             _ if content.is_empty() => Node::EmptyDirectory,
-            _ => Node::File {
-                digest: Digest::of(content.as_bytes()),
-                size: content.len() as u64,
-                mode: Mode::Plain,
-            },
+            _ => Node::File { digest: Digest::of(content.as_bytes()), size: content.len() as u64, mode: Mode::Plain },
         };
         let entries = entries.iter().map(|(path, content)| (path.as_bytes().to_vec(), node(content)));
         Manifest::new(entries).unwrap().encode()

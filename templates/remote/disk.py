@@ -93,6 +93,9 @@ def copy(source, target, digest, size, mode, mtime):
                 return settled(target_descriptor, mode, mtime)
             os.unlink(target)
             return None
+        except OSError:
+            os.unlink(target)
+            raise
         finally:
             os.close(target_descriptor)
     finally:

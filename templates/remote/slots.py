@@ -14,6 +14,7 @@ from .disk import remove
 from .faults import StoreError
 
 SIDE = ".cloudist"
+GONE = ".gone"
 
 
 class Slot:
@@ -79,8 +80,13 @@ class Slot:
 
     def remove(self):
         """Takes the tree away, its record first: what an interruption leaves is never taken for whole."""
-        for path in (self.beside("manifest"), self.beside("unfinished"), self.tree, self.side):
+        for path in (self.beside("manifest"), self.beside("unfinished"), self.tree):
             remove(os.fsencode(path))
+        # From here on another run may make a new one.
+        gone = self.side + GONE
+        remove(os.fsencode(gone))
+        os.rename(self.side, gone)
+        remove(os.fsencode(gone))
         self.release()
 
 

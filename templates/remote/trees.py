@@ -52,6 +52,7 @@ class Tree:
             for index, path in enumerate(self.base.paths):
                 if path.startswith(moved):
                     found[index] = None
+            self._standing = {path for path in self._standing if not path.startswith(moved)}
 
     def _inspect(self):
         """Compares what was found with what was recorded when the tree was left. What looks different is hashed:
@@ -122,6 +123,9 @@ class Tree:
             try:
                 disk.write_all(descriptor, data)
                 self._stamps[index] = disk.settled(descriptor, mode, self.target.mtime(index))
+            except BaseException:
+                os.unlink(path)
+                raise
             finally:
                 os.close(descriptor)
         del self.wanted[digest]

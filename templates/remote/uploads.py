@@ -75,10 +75,15 @@ class Uploads:
         if upload.size != offset or (ops is None and offset + len(data) > size):
             self._spoil(digest)
             raise StoreError("corrupt", "failed to store %s: a part is out of place" % digest.decode("ascii"))
-        if ops is None:
-            upload.append(data)
-        elif not self._splice(upload, old, ops, data, size):
-            return self._spoil(digest)
+        try:
+            if ops is None:
+                upload.append(data)
+            elif not self._splice(upload, old, ops, data, size):
+                return self._spoil(digest)
+        except OSError:
+            # A disk that is full needs the room.
+            self._spoil(digest)
+            raise
         if upload.size == size:
             is_right = upload.has(digest)
             if not is_right:
