@@ -47,8 +47,7 @@ class Closed(Exception):
 
 
 def modules():
-    names = ["services", "store", "processes", "commands", "queues", "pool", "workers", "zygote", "worker"]
-    names += [path.stem for path in TEMPLATES.glob("worker_*.py")]
+    names = [path.stem for path in TEMPLATES.glob("*.py") if path.stem not in ("runner", "steward")]
     return {name: (TEMPLATES / (name + ".py")).read_text() for name in names}
 
 
