@@ -9,7 +9,9 @@ mod error;
 mod link;
 mod prepare;
 mod serve;
+mod sync;
 mod tenancy;
+mod timings;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 pub use command::{Command, CommandId, Signal};
 pub use error::{ExitText, MachineError, Stage};
 pub use prepare::{InitPlan, Preparation, SessionPlan};
+pub use timings::Timings;
 
 use self::{boot::Booted, link::Link, tenancy::Steward};
 use crate::{model::MachineId, protocol::runner::FromRunner, provider::Lease};
@@ -53,6 +56,7 @@ pub struct Facts {
     pub tree: String,
     /// Whether the init command was found done by an earlier run.
     pub init_cached: bool,
+    pub timings: Timings,
 }
 
 /// What the coordinator will want on every machine, as soon as it is known.
