@@ -28,6 +28,12 @@ macro_rules! modules {
 /// Modules that follow the runner in its `hello`.
 pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "commands",
+    "distributions",
+    "environment",
+    "environment_build",
+    "environment_index",
+    "environment_system",
+    "environment_tool",
     "pool",
     "processes",
     "queues",
@@ -74,6 +80,12 @@ pub const CONFTEST: &str = include_str!("../templates/conftest.py");
 
 /// Prints what the local interpreter knows about the project's paths.
 pub const INTERPRETER_PROBE: &str = include_str!("../templates/interpreter_probe.py");
+
+/// Prints what an interpreter is and what is installed in it.
+pub const DISTRIBUTIONS: &str = include_str!("../templates/remote/distributions.py");
+
+/// Collects, here, the wheels for a machine that can fetch none.
+pub const WHEELHOUSE: &str = include_str!("../templates/wheelhouse.py");
 
 /// The sample project of `cloudist demo`.
 pub const DEMO: &[Template] = files!["demo/":

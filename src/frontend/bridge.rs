@@ -26,6 +26,7 @@ use super::{
     failure::{Failure, exit_code},
 };
 use crate::{
+    environment::Wish,
     plan::{ProviderKind, Settings},
     protocol::{
         Frame, FrameCodec, PROTOCOL,
@@ -377,6 +378,12 @@ fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
         limit: settings.snapshot_limit.as_u64(),
         init_command: settings.init_command.clone(),
         python: settings.python.clone(),
+        environment: environment_wish(
+            settings,
+            Path::new(&hello.python),
+            Path::new(&hello.rootdir),
+            Path::new(&hello.cwd),
+        ),
         session: Some(SessionGround {
             args: hello.args.clone(),
             inifile: hello.inipath.as_ref().map(PathBuf::from),
@@ -387,6 +394,19 @@ fn ground(hello: &Hello, settings: &Settings, run: &str) -> Ground {
             initial: paths(&hello.initial),
         }),
     }
+}
+
+/// What the machines are asked to have; those of `local` have what is here.
+pub fn environment_wish(settings: &Settings, python: &Path, root: &Path, cwd: &Path) -> Option<Wish> {
+    (provider_of(settings) != ProviderKind::Local).then(|| Wish {
+        choice: settings.environment.clone(),
+        strict: settings.environment_strict,
+        apt: settings.apt.clone(),
+        dnf: settings.dnf.clone(),
+        python: python.into(),
+        root: root.into(),
+        cwd: cwd.into(),
+    })
 }
 
 /// A name for the run: when it began, and on which process.

@@ -5,8 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller, boot::Booted, link::Link};
+use super::{
+    Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller, boot::Booted, environment, link::Link,
+};
 use crate::{
+    environment::Request,
     protocol::runner::{FromRunner, Session, ToRunner},
     snapshot::{Digest, Mapping, Pieces, Snapshot},
 };
@@ -24,6 +27,8 @@ pub struct Preparation {
     pub sys_path: Vec<PathBuf>,
     /// The interpreter there, if the user named one.
     pub python: Option<String>,
+    /// The environment that is asked of the machine, if any.
+    pub environment: Option<Request>,
     pub init: Option<InitPlan>,
     pub session: Option<SessionPlan>,
 }
@@ -76,19 +81,28 @@ pub async fn prepare(
         // A runner that dies while it waits is noticed at once.
         message = link.incoming.next() => return Err(refused(link.machine(), message?.0)),
     };
+    if let Some(request) = &preparation.environment {
+        environment::ask(link, request).await?;
+    }
     link.enter(Stage::Sync);
     teller.tell(Event::Entered(Stage::Sync)).await;
     let tree = sync(link, &preparation).await?;
     let mapping = Mapping::new(preparation.snapshot.layout.clone(), &tree);
     let cwd = mapping.to_remote(&preparation.cwd).unwrap_or_else(|| tree.clone());
+    let mut made = None;
+    if let Some(request) = &preparation.environment {
+        environment::enter(link, teller).await;
+        made = environment::settle(link, request, teller).await?;
+    }
+    let chosen = preparation.python.clone().or(made).or(provided_python);
     let mut init_cached = false;
     if let Some(init) = &preparation.init {
         link.enter(Stage::Init);
         teller.tell(Event::Entered(Stage::Init)).await;
-        init_cached = run_init(link, init, &cwd, teller).await?;
+        init_cached = run_init(link, init, &cwd, chosen.clone(), teller).await?;
     }
     link.enter(Stage::Serve);
-    let python = preparation.python.clone().or(provided_python).unwrap_or_else(|| ANY_PYTHON.into());
+    let python = chosen.unwrap_or_else(|| ANY_PYTHON.into());
     let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached };
     Ok((facts, Ground { preparation, mapping, cwd, python }))
 }
@@ -173,10 +187,16 @@ fn built(machine: &str, message: FromRunner) -> Result<String, MachineError> {
 }
 
 /// Runs the init command unless it was run before; answers whether it was.
-async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) -> Result<bool, MachineError> {
+async fn run_init(
+    link: &mut Link,
+    init: &InitPlan,
+    cwd: &str,
+    python: Option<String>,
+    teller: &Teller,
+) -> Result<bool, MachineError> {
     let machine = link.machine().to_owned();
-    let message =
-        ToRunner::Init { command: init.command.clone(), key: init.key.clone(), cwd: cwd.to_owned(), env: json!({}) };
+    let (command, key, cwd) = (init.command.clone(), init.key.clone(), cwd.to_owned());
+    let message = ToRunner::Init { command, key, cwd, env: json!({}), python: python.unwrap_or_default() };
     link.outgoing.send(&message).await?;
     loop {
         match link.incoming.next().await? {
