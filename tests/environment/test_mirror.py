@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pathlib
 import subprocess
 import threading
 
-from wheels import Index
+from wheels import Index, make_wheel
 
 LIST = (
     "python",
@@ -54,22 +53,44 @@ def test_with_the_machines_own_pip(run, local, index):
     assert done.check(0).out == "1.0\n"
 
 
+BACKEND = """
+import os, zipfile
+
+FILES = {
+    "own.pth": os.path.abspath("src") + "\\n",
+    "own-3.1.dist-info/METADATA": "Metadata-Version: 2.1\\nName: own\\nVersion: 3.1\\n",
+    "own-3.1.dist-info/entry_points.txt": "[pytest11]\\nown = ownmodule\\n",
+    "own-3.1.dist-info/WHEEL": "Wheel-Version: 1.0\\nGenerator: t\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+}
+
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    name = "own-3.1-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as archive:
+        for path, text in FILES.items():
+            archive.writestr(path, text)
+        archive.writestr("own-3.1.dist-info/RECORD", "".join(path + ",,\\n" for path in FILES))
+    return name
+
+build_wheel = build_editable
+"""
+
+
 def test_an_editable_project_and_its_metadata(run, local, index, tmp_path):
     own = tmp_path / "own"
     (own / "src").mkdir(parents=True)
     (own / "src" / "ownmodule.py").write_text("VALUE = 42\n")
-    (own / "setup.py").write_text(
-        "from setuptools import setup\n"
-        "setup(name='own', version='3.1', package_dir={'': 'src'}, py_modules=['ownmodule'],\n"
-        "      entry_points={'fruit': ['x = ownmodule']})\n"
+    (own / "backend.py").write_text(BACKEND)
+    (own / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
     )
     local.install("apple==1.0")
-    subprocess.run(
-        [str(local.python), "-m", "pip", "install", "-q", "--no-deps", "-e", str(own), "--no-build-isolation"],
-        check=True,
+    local.install("-e", str(own))
+    code = (
+        "import importlib.metadata as m, apple, ownmodule; "
+        "print(ownmodule.VALUE, m.version('own'), [e.value for e in m.distribution('own').entry_points])"
     )
-    code = "import importlib.metadata as m, ownmodule; print(ownmodule.VALUE, m.version('own'), 'fruit' in str(m.distribution('own').entry_points))"
-    assert run("python", "-c", code, PIP_INDEX_URL=index.url).check(0).out == "42 3.1 True\n"
+    done = run("python", "-c", code, PIP_INDEX_URL=index.url).check(0)
+    assert done.out == "42 3.1 ['ownmodule']\n", done
 
 
 def test_a_wrong_hash_is_refused(run, local, machine, index):
@@ -80,9 +101,7 @@ def test_a_wrong_hash_is_refused(run, local, machine, index):
     assert environments(machine) == []
 
 
-def test_a_package_that_is_nowhere(run, local, machine, index, packages, tmp_path):
-    from wheels import make_wheel
-
+def test_a_package_that_is_nowhere(run, local, index, tmp_path):
     lonely = make_wheel(tmp_path, "lonely", "1.0")
     local.install(str(lonely))
     # As if it had come from an index that has it no more.
