@@ -26,4 +26,5 @@ pub mod machine;
 
 pub mod run;
 
+pub mod environment;
 pub mod frontend;

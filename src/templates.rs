@@ -30,6 +30,12 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "attic",
     "commands",
     "disk",
+    "distributions",
+    "environment",
+    "environment_build",
+    "environment_index",
+    "environment_system",
+    "environment_tool",
     "faults",
     "manifest",
     "pool",
@@ -81,6 +87,12 @@ pub const CONFTEST: &str = include_str!("../templates/conftest.py");
 
 /// Prints what the local interpreter knows about the project's paths.
 pub const INTERPRETER_PROBE: &str = include_str!("../templates/interpreter_probe.py");
+
+/// Prints what an interpreter is and what is installed in it.
+pub const DISTRIBUTIONS: &str = include_str!("../templates/remote/distributions.py");
+
+/// Collects, here, the wheels for a machine that can fetch none.
+pub const WHEELHOUSE: &str = include_str!("../templates/wheelhouse.py");
 
 /// The sample project of `cloudist demo`.
 pub const DEMO: &[Template] = files!["demo/":

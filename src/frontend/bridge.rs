@@ -19,6 +19,7 @@ use super::{
     travel,
 };
 use crate::{
+    environment::Wish,
     plan::{ProviderKind, Settings},
     protocol::{
         PROTOCOL,
@@ -291,6 +292,12 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
         init_command: settings.init_command.clone(),
         variables,
         python: settings.python.clone(),
+        environment: environment_wish(
+            settings,
+            Path::new(&hello.python),
+            Path::new(&hello.rootdir),
+            Path::new(&hello.cwd),
+        ),
         session: Some(SessionGround {
             args: hello.args.clone(),
             inifile: hello.inipath.as_ref().map(PathBuf::from),
@@ -300,6 +307,19 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             initial: paths(&hello.initial),
         }),
     }
+}
+
+/// What the machines are asked to have; those of `local` have what is here.
+pub fn environment_wish(settings: &Settings, python: &Path, root: &Path, cwd: &Path) -> Option<Wish> {
+    (provider_of(settings) != ProviderKind::Local).then(|| Wish {
+        choice: settings.environment.clone(),
+        strict: settings.environment_strict,
+        apt: settings.apt.clone(),
+        dnf: settings.dnf.clone(),
+        python: python.into(),
+        root: root.into(),
+        cwd: cwd.into(),
+    })
 }
 
 /// A name for the run: when it began, and on which process.

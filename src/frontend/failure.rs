@@ -1,6 +1,11 @@
 //! The one place where errors become exit codes and `help:` lines.
 
-use crate::{machine::Stage, provider::ProviderError, run::RunError, text};
+use crate::{
+    machine::{MachineError, Stage},
+    provider::ProviderError,
+    run::RunError,
+    text,
+};
 
 /// What a user gets to see when a run could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +25,7 @@ pub mod exit_code {
     pub const ENVIRONMENT: u8 = 95;
     pub const UNFINISHED: u8 = 96;
     pub const INTERNAL: u8 = 97;
+    pub const DIFFERS: u8 = 98;
     pub const INTERRUPTED: u8 = 130;
     /// As if SIGPIPE had ended it.
     pub const BROKEN_PIPE: u8 = 141;
@@ -50,13 +56,17 @@ fn code(error: &RunError) -> u8 {
         RunError::Provider(ProviderError::Ec2(error)) if error.is_a_wrong_setting() => exit_code::SETTINGS,
         RunError::Provider(_) | RunError::BudgetSpent | RunError::NothingLeased => exit_code::NO_MACHINE,
         RunError::Snapshot(_) => exit_code::SNAPSHOT,
+        RunError::NoMachines { source: MachineError::Differs { .. } } => exit_code::DIFFERS,
         RunError::NoMachines { source } => match source.stage() {
             Stage::Connect | Stage::Serve => exit_code::NO_MACHINE,
-            Stage::Boot => exit_code::ENVIRONMENT,
+            Stage::Boot | Stage::Environment => exit_code::ENVIRONMENT,
             Stage::Sync => exit_code::SYNC,
             Stage::Init => exit_code::INIT,
         },
-        RunError::Workers { .. } | RunError::Interpreter { .. } | RunError::Command { .. } => exit_code::ENVIRONMENT,
+        RunError::Environment(_)
+        | RunError::Workers { .. }
+        | RunError::Interpreter { .. }
+        | RunError::Command { .. } => exit_code::ENVIRONMENT,
         RunError::Unfinished { .. } => exit_code::UNFINISHED,
         RunError::Start { .. } | RunError::Write { .. } | RunError::Bridge { .. } | RunError::Internal(_) => {
             exit_code::INTERNAL
@@ -69,6 +79,7 @@ fn help(error: &RunError) -> Option<String> {
         RunError::Settings(error) => Some(error.help()),
         RunError::Provider(error) => Some(error.help()),
         RunError::Snapshot(error) => Some(error.help().into()),
+        RunError::Environment(error) => error.help().map(str::to_owned),
         RunError::NoMachines { source } => source.help(),
         RunError::Workers { kind, .. } if kind == "pytest-missing" => {
             Some("name an interpreter that has pytest with --cd-python, or install it with --cd-init-command".into())

@@ -59,8 +59,10 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         let (python, cwd, settings) = (python, cwd.clone(), settings.clone());
         move || -> Result<Ground, Failure> {
             let known = interpreter::probe(&python, &cwd)?;
+            let rootdir = project_root(&cwd);
             Ok(Ground {
-                rootdir: project_root(&cwd),
+                environment: bridge::environment_wish(&settings, &python, &rootdir, &cwd),
+                rootdir,
                 cwd,
                 sys_path: known.sys_path.iter().map(PathBuf::from).collect(),
                 further: known.roots.iter().map(PathBuf::from).collect(),

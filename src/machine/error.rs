@@ -10,6 +10,7 @@ pub enum Stage {
     Connect,
     Boot,
     Sync,
+    Environment,
     Init,
     Serve,
 }
@@ -28,6 +29,10 @@ pub enum MachineError {
     Source { machine: String, source: SnapshotError },
     #[error("the init command failed on {machine} with {status}; its last lines:\n{tail}")]
     Init { machine: String, status: ExitText, tail: String, log: String },
+    #[error("failed to make the environment on {machine}; the last lines:\n{detail}")]
+    Environment { machine: String, detail: String, log: String },
+    #[error("the environment on {machine} differs from the one here: {detail}")]
+    Differs { machine: String, detail: String },
     #[error("failed to prepare {machine}: {detail}")]
     Refused { machine: String, kind: String, detail: String },
     #[error("the connection to {machine} was lost while it was {stage}: {detail}")]
@@ -45,6 +50,7 @@ impl MachineError {
             Self::Boot { .. } => Stage::Boot,
             Self::Claimed { .. } => Stage::Connect,
             Self::Sync { .. } | Self::Source { .. } => Stage::Sync,
+            Self::Environment { .. } | Self::Differs { .. } => Stage::Environment,
             Self::Init { .. } => Stage::Init,
             Self::Refused { .. } | Self::Protocol { .. } | Self::Broken { .. } => Stage::Serve,
             Self::Lost { stage, .. } => *stage,
@@ -75,6 +81,11 @@ impl MachineError {
             Self::Init { machine, log, .. } => Some(format!(
                 "the command runs in the project's directory there; its whole output is in {log} on {machine}"
             )),
+            Self::Environment { machine, log, .. } if !log.is_empty() => {
+                Some(format!("its whole output is in {log} on {machine}; --cd-env=none leaves the machines as they are"))
+            }
+            Self::Environment { .. } => Some("--cd-env=none leaves the machines as they are".into()),
+            Self::Differs { .. } => Some("without --cd-env-strict it is a warning".into()),
             Self::Lost { .. } => {
                 Some("the machine was taken away or ended, or the network failed; running it again does no harm".into())
             }
@@ -94,6 +105,7 @@ impl fmt::Display for Stage {
             Self::Connect => "connecting",
             Self::Boot => "starting",
             Self::Sync => "receiving the snapshot",
+            Self::Environment => "making its environment",
             Self::Init => "running the init command",
             Self::Serve => "working",
         })

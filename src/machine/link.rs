@@ -1,6 +1,6 @@
 //! The one channel to a machine's runner: frames out, frames in.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::timeout;
@@ -44,6 +44,8 @@ pub struct Incoming {
     stderr: Option<ssh::ChildOutput>,
     process: ssh::Process,
     buffer: BytesMut,
+    /// What came about the environment while something else was waited for.
+    aside: VecDeque<(FromRunner, Bytes)>,
     place: Place,
 }
 
@@ -58,8 +60,14 @@ impl Link {
     pub fn new(machine: String, session: ssh::Session, child: ssh::Child) -> Self {
         let place = Place { machine, stage: Stage::Boot };
         let ssh::Child { stdin, stdout, stderr, process } = child;
-        let incoming =
-            Incoming { stdout, stderr: Some(stderr), process, buffer: BytesMut::new(), place: place.clone() };
+        let incoming = Incoming {
+            stdout,
+            stderr: Some(stderr),
+            process,
+            buffer: BytesMut::new(),
+            aside: VecDeque::new(),
+            place: place.clone(),
+        };
         Self { outgoing: Outgoing { stdin, written: 0, place }, incoming, session }
     }
 
@@ -134,8 +142,27 @@ impl Incoming {
         MachineError::Boot { machine: self.place.machine.clone(), detail }
     }
 
-    /// The next message. Safe to cancel: what has arrived stays in the buffer.
+    /// The next message, but for those about the environment, which are kept. Safe to cancel.
     pub async fn next(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
+        loop {
+            let (message, blob) = self.next_of_all().await?;
+            if !message.is_of_environment() {
+                return Ok((message, blob));
+            }
+            self.aside.push_back((message, blob));
+        }
+    }
+
+    /// The next message about the environment; any other, in its place, is one that is out of turn.
+    pub async fn next_of_environment(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
+        match self.aside.pop_front() {
+            Some(kept) => Ok(kept),
+            None => self.next_of_all().await,
+        }
+    }
+
+    /// Safe to cancel: what has arrived stays in the buffer.
+    async fn next_of_all(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
         loop {
             match FrameCodec.decode(&mut self.buffer) {
                 Ok(Some(frame)) => {

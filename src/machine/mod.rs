@@ -5,6 +5,7 @@
 
 mod boot;
 mod command;
+mod environment;
 mod error;
 mod link;
 mod prepare;
@@ -34,6 +35,8 @@ pub enum Event {
     Entered(Stage),
     /// The init command printed something.
     InitOutput(Bytes),
+    /// Its environment differs from the one here, in words.
+    Differs(String),
     /// It is ready to work.
     Prepared(Facts),
     /// A message of its runner about work.

@@ -12,10 +12,12 @@ use serde_json::Value;
 use super::{
     Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller,
     boot::Booted,
+    environment,
     link::Link,
     sync::{self, Synced},
 };
 use crate::{
+    environment::Request,
     protocol::runner::{FromRunner, Session, ToRunner},
     snapshot::{self, Digest, Mapping, Recipes, Remembered, Snapshot},
 };
@@ -41,6 +43,8 @@ pub struct Preparation {
     pub sys_path: Vec<PathBuf>,
     /// The interpreter there, if the user named one.
     pub python: Option<String>,
+    /// The environment that is asked of the machine, if any.
+    pub environment: Option<Request>,
     pub init: Option<InitPlan>,
     pub session: Option<SessionPlan>,
 }
@@ -102,6 +106,9 @@ pub async fn prepare(
     let mut timings = booted.timings;
     timings.add("scan", preparation.scan);
     timings.ended("wait");
+    if let Some(request) = &preparation.environment {
+        environment::ask(link, request).await?;
+    }
     link.enter(Stage::Sync);
     teller.tell(Event::Entered(Stage::Sync)).await;
     let before = link.outgoing.written;
@@ -111,15 +118,22 @@ pub async fn prepare(
     timings.ended("sync");
     let mapping = Mapping::new(preparation.snapshot.layout.clone(), &tree);
     let cwd = mapping.to_remote(&preparation.cwd).unwrap_or_else(|| tree.clone());
+    let mut made = None;
+    if let Some(request) = &preparation.environment {
+        environment::enter(link, teller).await;
+        made = environment::settle(link, request, teller).await?;
+        timings.ended("environment");
+    }
+    let chosen = preparation.python.clone().or(made).or(provided_python);
     let mut init_cached = false;
     if let Some(init) = &preparation.init {
         link.enter(Stage::Init);
         teller.tell(Event::Entered(Stage::Init)).await;
-        init_cached = run_init(link, init, &cwd, teller).await?;
+        init_cached = run_init(link, init, &cwd, chosen.clone(), teller).await?;
     }
     timings.ended("init");
     link.enter(Stage::Serve);
-    let python = preparation.python.clone().or(provided_python).unwrap_or_else(|| ANY_PYTHON.into());
+    let python = chosen.unwrap_or_else(|| ANY_PYTHON.into());
     let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached, timings };
     Ok((facts, Ground { preparation, mapping, cwd, python }))
 }
@@ -138,13 +152,20 @@ async fn known(preparation: &mut PreparationReceiver) -> Arc<Preparation> {
 }
 
 /// Runs the init command unless it was run before; answers whether it was.
-async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) -> Result<bool, MachineError> {
+async fn run_init(
+    link: &mut Link,
+    init: &InitPlan,
+    cwd: &str,
+    python: Option<String>,
+    teller: &Teller,
+) -> Result<bool, MachineError> {
     let machine = link.machine().to_owned();
     let message = ToRunner::Init {
         command: init.command.clone(),
         key: init.key.clone(),
         cwd: cwd.to_owned(),
         env: init.env.clone(),
+        python: python.unwrap_or_default(),
     };
     link.outgoing.send(&message).await?;
     loop {

@@ -8,5 +8,6 @@ mod values;
 
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
 pub use settings::{
-    Collect, ConfigFile, Ec2Settings, Fallback, Flags, Mode, ProviderKind, SettingError, Settings, Sources,
+    Collect, ConfigFile, Ec2Settings, EnvironmentChoice, Fallback, Flags, Mode, ProviderKind, SettingError, Settings,
+    Sources,
 };

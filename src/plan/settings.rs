@@ -40,6 +40,22 @@ pub enum ProviderKind {
     Local,
 }
 
+/// What decides the Python environment of the machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvironmentChoice {
+    /// What is installed here.
+    Auto,
+    /// The project's uv.lock or pylock.toml.
+    Uv,
+    /// As `Auto`, made by the machine's own venv and pip.
+    Pip,
+    Conda,
+    /// The machine is left as it is.
+    None,
+    /// A file here, or an interpreter or environment there.
+    Path(String),
+}
+
 /// What to do when spot machines run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
@@ -91,6 +107,12 @@ pub struct Settings {
     pub local_machines: Option<u32>,
     /// The interpreter on the machines; `None` leaves the choice to the provider.
     pub python: Option<String>,
+    pub environment: EnvironmentChoice,
+    /// Whether an environment that differs is an error.
+    pub environment_strict: bool,
+    /// Packages of the machines' operating system.
+    pub apt: Vec<String>,
+    pub dnf: Vec<String>,
     pub collect: Collect,
     pub snapshot_limit: ByteSize,
     pub ec2: Ec2Settings,
@@ -181,6 +203,15 @@ impl Settings {
             provider,
             hosts,
             local_machines: read.parsed("local-machines", "a whole number from 1", positive)?,
+            environment: match read.text("env")? {
+                Some(given) => EnvironmentChoice::from(given),
+                // Whoever names an interpreter there sees to what it has.
+                None if read.text("python")?.is_some() => EnvironmentChoice::None,
+                None => EnvironmentChoice::Auto,
+            },
+            environment_strict: read.parsed("env-strict", "`true` or `false`", truth)?.unwrap_or(false),
+            apt: read.list("apt")?,
+            dnf: read.list("dnf")?,
             python: read.text("python")?,
             collect: read.parsed("collect", "`auto`, `first` or `stream`", keyword)?.unwrap_or(Collect::Auto),
             snapshot_limit: read
@@ -212,6 +243,19 @@ impl Ec2Settings {
                 .unwrap_or(Duration::from_secs(15 * 60)),
             keep: read.parsed("keep", "a duration of at least 5 seconds (90s, 15m, 1h)", lease)?,
         })
+    }
+}
+
+impl From<String> for EnvironmentChoice {
+    fn from(word: String) -> Self {
+        match word.as_str() {
+            "auto" => Self::Auto,
+            "uv" => Self::Uv,
+            "pip" => Self::Pip,
+            "conda" => Self::Conda,
+            "none" => Self::None,
+            _ => Self::Path(word),
+        }
     }
 }
 

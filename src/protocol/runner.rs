@@ -17,7 +17,9 @@ pub enum ToRunner {
     Pack { files: Vec<u32>, z: bool },
     Part { file: u32, offset: u64, z: bool, from: Option<String>, ops: Vec<Step> },
     Build { id: String },
-    Init { command: String, key: String, cwd: String, env: Value },
+    Environment,
+    EnvFile { name: String, sha256: String, size: u64, offset: u64 },
+    Init { command: String, key: String, cwd: String, env: Value, python: String },
     Start { workers: Vec<u32>, count: u32, session: Box<Session> },
     Spawn { worker: u32 },
     Run { worker: u32, file: u32, spec: FileSpec, tests: Option<Vec<RunTest>>, execute: bool },
@@ -104,6 +106,19 @@ pub enum FromRunner {
         stage: String,
         kind: String,
         message: String,
+    },
+    EnvOutput,
+    EnvNeed(EnvironmentNeed),
+    EnvDone {
+        status: i32,
+        #[serde(default)]
+        python: Option<String>,
+        cached: bool,
+        seconds: f64,
+        #[serde(default)]
+        log: String,
+        #[serde(default)]
+        tail: String,
     },
     InitOutput,
     InitDone {
@@ -208,4 +223,30 @@ pub enum FromRunner {
         id: u32,
         count: u64,
     },
+}
+
+/// What a machine lacks to make the environment.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum EnvironmentNeed {
+    /// It can fetch nothing; the platform in its own words.
+    Wheelhouse { machine: Value },
+    /// Files that were offered.
+    Files { lacking: Vec<LackingFile> },
+}
+
+#[derive(Debug, Deserialize)]
+pub struct LackingFile {
+    pub sha256: String,
+}
+
+impl FromRunner {
+    /// Whether it answers a request for an environment.
+    pub fn is_of_environment(&self) -> bool {
+        match self {
+            Self::EnvOutput | Self::EnvNeed(_) | Self::EnvDone { .. } => true,
+            Self::Error { stage, .. } => stage == "environment",
+            _ => false,
+        }
+    }
 }

@@ -248,7 +248,7 @@ impl<'a> CommandRun<'a> {
                 self.signal_all(Signal::Terminate);
                 self.budget_spent = true;
             }
-            FleetEvent::Note(text) => self.say(CommandOutput::Note(text)),
+            FleetEvent::Note(text) | FleetEvent::Warning(text) => self.say(CommandOutput::Note(text)),
             FleetEvent::Machine(machine, Event::Leaving { within }) => {
                 let name = self.fleet.name(machine);
                 let text = format!("{name} will be taken away in {} s: its command may not end", within.as_secs());
@@ -266,7 +266,7 @@ impl<'a> CommandRun<'a> {
                 self.last_trouble = Some(RunError::NoMachines { source: error });
                 self.machine_gone(machine);
             }
-            FleetEvent::Machine(_, Event::Entered(_) | Event::InitOutput(_)) => {}
+            FleetEvent::Machine(_, Event::Entered(_) | Event::InitOutput(_) | Event::Differs(_)) => {}
         }
     }
 

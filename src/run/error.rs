@@ -1,6 +1,9 @@
 //! Why a run as a whole could not be done.
 
-use crate::{machine::MachineError, plan::SettingError, provider::ProviderError, snapshot::SnapshotError};
+use crate::{
+    environment::EnvironmentError, machine::MachineError, plan::SettingError, provider::ProviderError,
+    snapshot::SnapshotError,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -8,6 +11,8 @@ pub enum RunError {
     Settings(#[from] SettingError),
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     #[error("failed to take a snapshot of the project")]
     Snapshot(#[from] SnapshotError),
     /// The last machine went; the first one's reason is usually the one that matters.

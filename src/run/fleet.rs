@@ -4,7 +4,7 @@
 //! event and tell single machines what to do.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -47,6 +47,8 @@ pub enum FleetEvent {
     BudgetSpent,
     /// Something about the machines that the user should know.
     Note(String),
+    /// Something about a machine that may matter to the tests.
+    Warning(String),
     /// The provider has answered all that was asked for; no further machine will come.
     LeasesOver,
 }
@@ -80,6 +82,8 @@ pub struct Fleet {
     machines: BTreeMap<MachineId, Member>,
     tasks: JoinSet<()>,
     machine_of: HashMap<task::Id, MachineId>,
+    /// What has been told of machines' environments.
+    differences: BTreeSet<String>,
     /// What happened before anybody asked.
     held: VecDeque<FleetEvent>,
 }
@@ -111,6 +115,7 @@ impl Fleet {
             machines: BTreeMap::new(),
             tasks: JoinSet::new(),
             machine_of: HashMap::new(),
+            differences: BTreeSet::new(),
             held: VecDeque::new(),
         }
     }
@@ -192,6 +197,14 @@ impl Fleet {
                         && let Some(member) = self.machines.get_mut(&machine)
                     {
                         member.over = true;
+                    }
+                    if let Event::Differs(how) = event {
+                        // Machines tend to differ alike.
+                        if self.differences.insert(how.clone()) {
+                            let text = format!("the environment on {} differs: {how}", self.name(machine));
+                            return FleetEvent::Warning(text);
+                        }
+                        continue;
                     }
                     return FleetEvent::Machine(machine, event);
                 }

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::RunError;
 use crate::{
     cache,
+    environment::{self, Carried, Wish},
     machine::{InitPlan, Preparation, SessionPlan},
     snapshot::{self, Digest, Limits, Recipes, Remembered, Request},
 };
@@ -34,6 +35,8 @@ pub struct Ground {
     pub limit: u64,
     pub init_command: Option<String>,
     pub variables: Variables,
+    /// The environment that machines are to have; nothing where they have the one here.
+    pub environment: Option<Wish>,
     /// The interpreter there, if the user named one.
     pub python: Option<String>,
     /// What makes the workers pytest sessions; nothing for plain commands.
@@ -62,13 +65,17 @@ pub struct SessionGround {
 
 /// Takes the snapshot and works out what goes with it.
 pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
+    let chosen = ground.environment.as_ref().map(environment::choose).transpose()?.flatten();
+    let (environment, carried) =
+        chosen.map_or((None, Carried::default()), |(request, carried)| (Some(request), carried));
+    let carried_files = carried.files.iter().filter_map(|path| path.to_str().map(str::to_owned));
     let began = Instant::now();
     let snapshot = snapshot::take(&Request {
         rootdir: ground.rootdir.clone(),
         cwd: ground.cwd.clone(),
         sys_path: ground.sys_path.clone(),
         directories: ground.further.clone(),
-        files: ground.extra_files.clone(),
+        files: ground.extra_files.iter().cloned().chain(carried_files).collect(),
         home: env::home_dir(),
         // Without a cache every file is read anew, which is slower and just as right.
         cache_dir: cache::directory().ok(),
@@ -95,7 +102,9 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
     });
     let mut sys_path = ground.sys_path.clone();
     sys_path.extend(ground.further.iter().filter(|path| !ground.sys_path.contains(path)).cloned());
+    sys_path.extend(carried.directories);
     Ok(Preparation {
+        environment,
         id,
         manifest: manifest.into(),
         key,

@@ -302,6 +302,8 @@ def environment(header, cwd):
     if "/" in python:
         directory = os.path.dirname(os.path.join(cwd, os.path.expanduser(python)))
         env["PATH"] = os.pathsep.join(part for part in (directory, env.get("PATH")) if part)
+        if os.path.exists(os.path.join(directory, os.pardir, "pyvenv.cfg")):
+            env["VIRTUAL_ENV"] = os.path.dirname(os.path.normpath(directory))
     return env
 
 

@@ -264,6 +264,9 @@ class Sources:
     def __init__(self, sources):
         self._sources = sources
 
+    def source(self, module):
+        return self._sources[module]
+
     def find_spec(self, name, path=None, target=None):
         package, _, module = name.rpartition(".")
         return type(sys.__spec__)(name, self) if package == PACKAGE and module in self._sources else None

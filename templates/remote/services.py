@@ -16,6 +16,8 @@ STAGES = {
     "part": "snapshot",
     "build": "snapshot",
     "init": "init",
+    "environment": "environment",
+    "env-file": "environment",
     "prepare": "start",
     "start": "start",
     "spawn": "start",
@@ -33,7 +35,7 @@ class Services:
 
         runner.processes = Processes(runner.loop)
         self._runner = runner
-        self._opened_store = self._made_commands = self._made_pool = None
+        self._opened_store = self._made_commands = self._made_pool = self._made_environments = None
 
     @property
     def _store(self):
@@ -59,6 +61,14 @@ class Services:
             self._made_pool = Pool(self._runner)
         return self._made_pool
 
+    @property
+    def _environments(self):
+        if self._made_environments is None:
+            from .environment import Environments
+
+            self._made_environments = Environments(self._runner)
+        return self._made_environments
+
     def anticipate(self):
         """What can be done before the engine has said what it wants."""
         from .faults import StoreError
@@ -70,7 +80,7 @@ class Services:
 
     def serve(self, header, blob):
         kind = header.get("t")
-        handler = getattr(self, "_on_%s" % kind, None)
+        handler = getattr(self, "_on_%s" % str(kind).replace("-", "_"), None)
         if handler is None:
             raise ProtocolError("unknown message %r" % kind)
         try:
@@ -107,6 +117,12 @@ class Services:
         if missing is None:
             self._runner.tree = reply["tree"]
         self._runner.send(reply, b"" if missing is None else json.dumps(missing).encode("ascii"))
+
+    def _on_environment(self, header, blob):
+        self._environments.request(blob)
+
+    def _on_env_file(self, header, blob):
+        self._environments.file(header, blob)
 
     def _on_init(self, header, blob):
         self._commands.init(header)

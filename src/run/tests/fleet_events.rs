@@ -36,6 +36,7 @@ impl TestRun<'_> {
                 self.budget_spent = true;
                 let _ = self.input(Input::Stop);
             }
+            FleetEvent::Warning(text) => self.note(Level::Warning, text, None),
             FleetEvent::Note(text) => self.note(Level::Info, text, None),
             FleetEvent::Machine(machine, event) => self.on_machine(machine, event)?,
         }
@@ -66,7 +67,7 @@ impl TestRun<'_> {
 
     fn on_machine(&mut self, machine: MachineId, event: Event) -> Result<(), RunError> {
         match event {
-            Event::Entered(_) | Event::InitOutput(_) => {}
+            Event::Entered(_) | Event::InitOutput(_) | Event::Differs(_) => {}
             Event::Prepared(_) => {
                 let workers = self.workers.of(machine);
                 self.fleet.tell(machine, Command::Start { workers, count: self.rules.workers });
