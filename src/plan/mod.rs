@@ -2,12 +2,13 @@
 //!
 //! Pure: whoever calls brings the texts. Nothing here reads a file or the environment.
 
+mod environment;
 mod options;
 mod settings;
 mod values;
 
+pub use environment::EnvironmentChoice;
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
 pub use settings::{
-    Collect, ConfigFile, Ec2Settings, EnvironmentChoice, Fallback, Flags, Mode, ProviderKind, SettingError, Settings,
-    Sources,
+    Collect, ConfigFile, Ec2Settings, Fallback, Flags, Mode, ProviderKind, SettingError, Settings, Sources,
 };

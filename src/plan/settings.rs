@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 use bytesize::ByteSize;
 
 use super::{
+    environment::EnvironmentChoice,
     options::{Kind, OPTIONS, OptionInfo},
     values::{assignment, disk, dollars, fraction, keyword, lease, memory, percent, positive, truth, workers},
 };
@@ -38,22 +39,6 @@ pub enum ProviderKind {
     Ec2,
     Hosts,
     Local,
-}
-
-/// What decides the Python environment of the machines.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EnvironmentChoice {
-    /// What is installed here.
-    Auto,
-    /// The project's uv.lock or pylock.toml.
-    Uv,
-    /// As `Auto`, made by the machine's own venv and pip.
-    Pip,
-    Conda,
-    /// The machine is left as it is.
-    None,
-    /// A file here, or an interpreter or environment there.
-    Path(String),
 }
 
 /// What to do when spot machines run out.
@@ -243,19 +228,6 @@ impl Ec2Settings {
                 .unwrap_or(Duration::from_secs(15 * 60)),
             keep: read.parsed("keep", "a duration of at least 5 seconds (90s, 15m, 1h)", lease)?,
         })
-    }
-}
-
-impl From<String> for EnvironmentChoice {
-    fn from(word: String) -> Self {
-        match word.as_str() {
-            "auto" => Self::Auto,
-            "uv" => Self::Uv,
-            "pip" => Self::Pip,
-            "conda" => Self::Conda,
-            "none" => Self::None,
-            _ => Self::Path(word),
-        }
     }
 }
 
