@@ -76,6 +76,10 @@ class Bench:
         self.machines.forget()
         shutil.rmtree(self._cache, ignore_errors=True)
 
+    @property
+    def home(self) -> Path:
+        return self.machines.servers[0].home
+
     def ssh(self) -> List[str]:
         shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._control}", "-o", "ControlPersist=600"]
         return ["ssh", "-F", str(self.machines.configuration), *shared]
@@ -88,10 +92,10 @@ class Bench:
 
     def rsync(self) -> float:
         remote = " ".join(self.ssh())
-        return timed(["rsync", "-az", "--delete", "-e", remote, f"{self.project}/", "m0:copy/"])
+        return timed(["rsync", "-az", "--delete", "-e", remote, f"{self.project}/", f"m0:{self.home}/copy/"])
 
     def tar(self) -> float:
-        there = "'mkdir -p tarred && tar -C tarred -xf -'"
+        there = "'cd && mkdir -p tarred && tar -C tarred -xf -'"
         return timed(["sh", "-c", f"tar -C {self.project} -cf - . | {' '.join(self.ssh())} m0 {there}"])
 
 
