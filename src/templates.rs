@@ -27,12 +27,21 @@ macro_rules! modules {
 
 /// Modules that follow the runner in its `hello`.
 pub const RUNNER_MODULES: &[(&str, &str)] = modules![
+    "attic",
     "commands",
+    "disk",
+    "faults",
+    "fetching",
+    "manifest",
     "pool",
     "processes",
     "queues",
+    "seeding",
     "services",
+    "slots",
     "store",
+    "trees",
+    "uploads",
     "worker",
     "worker_channel",
     "worker_collection",

@@ -210,6 +210,9 @@ pub struct SshRunArgs {
     /// Where fetched files go, into a folder `worker-N` each
     #[arg(long, value_name = "DIR", default_value = "cloudist-fetched", help_heading = "Results")]
     pub fetch_to: PathBuf,
+    /// Tell on stderr, for each machine, how long it took to get ready and what the snapshot cost on the wire
+    #[arg(long, help_heading = "Results")]
+    pub timings: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,

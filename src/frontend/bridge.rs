@@ -27,7 +27,7 @@ use super::{
     travel,
 };
 use crate::{
-    plan::{ProviderKind, Settings},
+    plan::{Peers, ProviderKind, Settings},
     protocol::{
         Frame, FrameCodec, PROTOCOL,
         bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
@@ -338,6 +338,7 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             ProviderKind::Hosts | ProviderKind::Ec2 => PYTHON.to_owned(),
         },
         env: travel::variables(settings)?.workers,
+        peers: settings.peers == Peers::Auto,
     };
     Ok(Fleet::launch(provider, plan))
 }

@@ -93,7 +93,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     }
     let watcher = task::spawn(watch_signals(wish_sender)?);
     let several = settings.num_workers > 1;
-    let mut screen = Screen::new(several, args.fetch_to.clone());
+    let mut screen = Screen::new(several, args.fetch_to.clone(), args.timings);
     let showing = task::spawn_blocking(move || {
         while let Some(output) = shown.blocking_recv() {
             screen.show(output)?;
@@ -189,11 +189,12 @@ struct Screen {
     lines: BTreeMap<(u32, u8), BytesMut>,
     fetch_to: PathBuf,
     fetched: BTreeMap<u32, usize>,
+    timings: bool,
 }
 
 impl Screen {
-    fn new(several: bool, fetch_to: PathBuf) -> Self {
-        Self { several, lines: BTreeMap::new(), fetch_to, fetched: BTreeMap::new() }
+    fn new(several: bool, fetch_to: PathBuf, timings: bool) -> Self {
+        Self { several, lines: BTreeMap::new(), fetch_to, fetched: BTreeMap::new(), timings }
     }
 
     fn show(&mut self, output: CommandOutput) -> io::Result<()> {
@@ -207,6 +208,10 @@ impl Screen {
                 self.keep(worker, &path, mode, offset, &data)
             }
             CommandOutput::Note(text) => write_to(Stream::Stderr, format!("cloudist: {text}\n").as_bytes()),
+            CommandOutput::Timings { machine, timings } if self.timings => {
+                write_to(Stream::Stderr, format!("cloudist: {machine}: {timings}\n").as_bytes())
+            }
+            CommandOutput::Timings { .. } => Ok(()),
             CommandOutput::Exited { worker, status } if self.several && status != 0 => {
                 self.flush_worker(worker)?;
                 let how = crate::machine::ExitText(status);

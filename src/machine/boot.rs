@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Event, MachineError, Stage, Start, Teller, link::Link};
+use super::{Event, MachineError, Stage, Start, Teller, Timings, link::Link};
 use crate::{
     protocol::{
         PROTOCOL,
@@ -32,10 +32,14 @@ pub struct Booted {
     pub platform: String,
     pub cpus: u32,
     pub home: String,
+    /// Key and id of the snapshots that its trees have.
+    pub known: Vec<(String, String)>,
+    pub timings: Timings,
 }
 
 pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), MachineError> {
     let machine = start.lease.name.clone();
+    let mut timings = Timings::begin();
     teller.tell(Event::Entered(Stage::Connect)).await;
     let session = ssh::connect_with_retry(&start.lease.endpoint, Retry::within(start.lease.patience)).await.map_err(
         |source| {
@@ -43,6 +47,7 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
             MachineError::Connect { machine: machine.clone(), rented, source }
         },
     )?;
+    timings.ended("connect");
     teller.tell(Event::Entered(Stage::Boot)).await;
     let command = format!("exec {} -IS -c '{BOOTSTRAP}'", crate::text::quoted(&start.boot_python));
     let child = session
@@ -63,8 +68,9 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     link.incoming.skip_preamble().await?;
     let (message, _) = link.incoming.next().await?;
     match message {
-        FromRunner::Ready { protocol, platform, cpus, home, .. } if protocol == PROTOCOL => {
-            Ok((link, Booted { platform, cpus, home }))
+        FromRunner::Ready { protocol, platform, cpus, home, known, .. } if protocol == PROTOCOL => {
+            timings.ended("boot");
+            Ok((link, Booted { platform, cpus, home, known, timings }))
         }
         other => Err(MachineError::Boot {
             machine: link.machine().to_owned(),

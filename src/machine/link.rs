@@ -33,6 +33,8 @@ pub struct Link {
 /// The way to the runner's stdin.
 pub struct Outgoing {
     stdin: ssh::ChildStdin,
+    /// Bytes until now.
+    pub written: u64,
     place: Place,
 }
 
@@ -58,7 +60,7 @@ impl Link {
         let ssh::Child { stdin, stdout, stderr, process } = child;
         let incoming =
             Incoming { stdout, stderr: Some(stderr), process, buffer: BytesMut::new(), place: place.clone() };
-        Self { outgoing: Outgoing { stdin, place }, incoming, session }
+        Self { outgoing: Outgoing { stdin, written: 0, place }, incoming, session }
     }
 
     pub fn machine(&self) -> &str {
@@ -94,7 +96,14 @@ impl Outgoing {
         self.send_raw(Frame::with_blob(message, blob).to_bytes()).await
     }
 
+    /// The same for a large blob, which isn't copied.
+    pub async fn send_large(&mut self, message: &ToRunner, blob: Bytes) -> Result<(), MachineError> {
+        self.send_raw(Frame::with_blob(message, blob.clone()).head()).await?;
+        self.send_raw(blob).await
+    }
+
     pub async fn send_raw(&mut self, bytes: Bytes) -> Result<(), MachineError> {
+        self.written += bytes.len() as u64;
         self.stdin.write(bytes).await.map_err(|error| self.place.lost(text::chain(&error)))
     }
 }

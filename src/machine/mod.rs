@@ -9,7 +9,10 @@ mod error;
 mod link;
 mod prepare;
 mod serve;
+mod supply;
+mod sync;
 mod tenancy;
+mod timings;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +23,8 @@ use tokio::sync::{mpsc, watch};
 pub use command::{Command, CommandId, Signal};
 pub use error::{ExitText, MachineError, Stage};
 pub use prepare::{InitPlan, Preparation, SessionPlan};
+pub use supply::{Contents, PORTS, Peer, SeedOrder, Supply};
+pub use timings::Timings;
 
 use self::{boot::Booted, link::Link, tenancy::Steward};
 use crate::{model::MachineId, protocol::runner::FromRunner, provider::Lease};
@@ -35,6 +40,8 @@ pub enum Event {
     Prepared(Facts),
     /// A message of its runner about work.
     Message(FromRunner, Bytes),
+    /// What it has and lacks of the snapshot.
+    Contents(Contents),
     /// It will be taken away, and soon.
     Leaving { within: Duration },
     /// It is gone, and whatever it had not finished with it. Nothing follows.
@@ -53,6 +60,7 @@ pub struct Facts {
     pub tree: String,
     /// Whether the init command was found done by an earlier run.
     pub init_cached: bool,
+    pub timings: Timings,
 }
 
 /// What the coordinator will want on every machine, as soon as it is known.
@@ -95,7 +103,7 @@ async fn live(
 ) -> Result<(), MachineError> {
     let (mut link, booted) = tokio::select! {
         booted = boot::boot(&start, teller) => booted?,
-        () = finish_requested(commands) => return Ok(()),
+        () = finish_requested(commands, None) => return Ok(()),
         () = start.lease.ended.cancelled() => return Err(ended(&start.lease, Stage::Connect)),
     };
     let result = match start.lease.tenancy {
@@ -137,19 +145,31 @@ async fn work(
     commands: &mut mpsc::UnboundedReceiver<Command>,
     teller: &Teller,
 ) -> Result<(), MachineError> {
+    let (orders, mut waiting) = mpsc::unbounded_channel();
     let (facts, ground) = tokio::select! {
-        prepared = prepare::prepare(link, booted, provided_python, preparation, teller) => prepared?,
-        () = finish_requested(commands) => return Ok(()),
+        prepared = prepare::prepare(link, booted, provided_python, preparation, &mut waiting, teller) => prepared?,
+        () = finish_requested(commands, Some(&orders)) => return Ok(()),
     };
+    while let Ok(order) = waiting.try_recv() {
+        serve::obey_one(&mut link.outgoing, &ground, order).await?;
+    }
     teller.tell(Event::Prepared(facts)).await;
     serve::serve(link, &ground, commands, teller).await
 }
 
-/// Waits for the order to finish; work can't be asked of a machine that isn't ready.
-async fn finish_requested(commands: &mut mpsc::UnboundedReceiver<Command>) {
+/// Waits for the order to finish; work can't be asked of a machine that isn't ready. What is said about contents is
+/// passed on.
+async fn finish_requested(
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    orders: Option<&mpsc::UnboundedSender<Command>>,
+) {
     while let Some(command) = commands.recv().await {
-        if matches!(command, Command::Finish) {
-            return;
+        match (command, orders) {
+            (Command::Finish, _) => return,
+            (command @ (Command::Take(_) | Command::Seed(_)), Some(orders)) => {
+                orders.send(command).ok();
+            }
+            _ => {}
         }
     }
 }

@@ -1,23 +1,42 @@
 //! The snapshot in place and the init command done.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
-use super::{Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller, boot::Booted, link::Link};
+use super::{
+    Command, Contents, Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller,
+    boot::Booted,
+    link::Link,
+    supply,
+    sync::{self, Synced},
+};
 use crate::{
     protocol::runner::{FromRunner, Session, ToRunner},
-    snapshot::{Digest, Mapping, Pieces, Snapshot},
+    snapshot::{self, Digest, Mapping, Recipes, Remembered, Snapshot},
 };
 
 /// What every machine of a run is to have in place, and what its workers need.
 #[derive(Debug)]
 pub struct Preparation {
     pub snapshot: Arc<Snapshot>,
+    /// How long it took to take the snapshot.
+    pub scan: Duration,
     pub id: Digest,
-    /// The manifest as it travels: compressed.
+    /// The manifest's canonical bytes.
     pub manifest: Bytes,
+    /// What the project's trees are named by on a machine.
+    pub key: String,
+    /// What is known of earlier snapshots, if there is a place to keep it.
+    pub remembered: Option<Remembered>,
+    pub recipes: Option<Recipes>,
+    pub compressed: OnceLock<Bytes>,
     /// Where commands and tests run; a directory of the snapshot.
     pub cwd: PathBuf,
     /// In front of the interpreter's own, in order.
@@ -26,6 +45,13 @@ pub struct Preparation {
     pub python: Option<String>,
     pub init: Option<InitPlan>,
     pub session: Option<SessionPlan>,
+}
+
+impl Preparation {
+    /// The manifest as it travels.
+    pub fn compressed(&self) -> Bytes {
+        self.compressed.get_or_init(|| snapshot::compress(&self.manifest).into()).clone()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -60,9 +86,6 @@ pub struct Ground {
     pub python: String,
 }
 
-/// The kind of error by which the store says that it found contents damaged and has dropped them.
-const CORRUPT: &str = "corrupt";
-
 /// The interpreter of machines about which nothing is known.
 const ANY_PYTHON: &str = "python3";
 
@@ -71,6 +94,7 @@ pub async fn prepare(
     booted: Booted,
     provided_python: Option<String>,
     preparation: &mut PreparationReceiver,
+    orders: &mut mpsc::UnboundedReceiver<Command>,
     teller: &Teller,
 ) -> Result<(Facts, Ground), MachineError> {
     let preparation = tokio::select! {
@@ -78,20 +102,30 @@ pub async fn prepare(
         // A runner that dies while it waits is noticed at once.
         message = link.incoming.next() => return Err(refused(link.machine(), message?.0)),
     };
+    let mut timings = booted.timings;
+    timings.add("scan", preparation.scan);
+    timings.ended("wait");
     link.enter(Stage::Sync);
     teller.tell(Event::Entered(Stage::Sync)).await;
-    let tree = sync(link, &preparation).await?;
+    let before = link.outgoing.written;
+    let synced = sync::sync(link, &preparation, booted.known, orders, teller).await?;
+    let Synced { tree, round_trips, from_others } = synced;
+    teller.tell(Event::Contents(Contents::Whole)).await;
+    (timings.round_trips, timings.from_others) = (round_trips, from_others);
+    timings.sent = link.outgoing.written - before;
+    timings.ended("sync");
     let mapping = Mapping::new(preparation.snapshot.layout.clone(), &tree);
     let cwd = mapping.to_remote(&preparation.cwd).unwrap_or_else(|| tree.clone());
     let mut init_cached = false;
     if let Some(init) = &preparation.init {
         link.enter(Stage::Init);
         teller.tell(Event::Entered(Stage::Init)).await;
-        init_cached = run_init(link, init, &cwd, teller).await?;
+        init_cached = run_init(link, init, &cwd, (&preparation.id, orders), teller).await?;
     }
+    timings.ended("init");
     link.enter(Stage::Serve);
     let python = preparation.python.clone().or(provided_python).unwrap_or_else(|| ANY_PYTHON.into());
-    let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached };
+    let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached, timings };
     Ok((facts, Ground { preparation, mapping, cwd, python }))
 }
 
@@ -108,74 +142,14 @@ async fn known(preparation: &mut PreparationReceiver) -> Arc<Preparation> {
     }
 }
 
-/// Brings the snapshot; answers where it lies. Contents that were damaged in the machine's store are sent once more.
-async fn sync(link: &mut Link, preparation: &Preparation) -> Result<String, MachineError> {
-    match sync_once(link, preparation).await {
-        Err(MachineError::Sync { kind, .. }) if kind == CORRUPT => sync_once(link, preparation).await,
-        result => result,
-    }
-}
-
-async fn sync_once(link: &mut Link, preparation: &Preparation) -> Result<String, MachineError> {
-    let machine = link.machine().to_owned();
-    let id = preparation.id.to_string();
-    let manifest = preparation.manifest.clone();
-    link.outgoing.send_with(&ToRunner::Snapshot { id: id.clone() }, manifest).await?;
-    let (tree, complete, missing) = match link.incoming.next().await? {
-        (FromRunner::Need { tree, complete, .. }, missing) => (tree, complete, missing),
-        (other, _) => return Err(refused(&machine, other)),
-    };
-    if complete {
-        return Ok(tree);
-    }
-    let missing: Vec<Digest> = serde_json::from_slice::<Vec<String>>(&missing)
-        .ok()
-        .and_then(|hashes| hashes.iter().map(|hash| Digest::from_hex(hash.as_bytes())).collect())
-        .ok_or_else(|| MachineError::Sync {
-            machine: machine.clone(),
-            kind: "protocol".into(),
-            detail: "the list of missing contents can't be read".into(),
-        })?;
-    let unreadable = |source| MachineError::Source { machine: machine.clone(), source };
-    let snapshot = &preparation.snapshot;
-    let pieces = Pieces::new(&snapshot.manifest, &snapshot.sources, &missing).map_err(unreadable)?;
-    let Link { outgoing, incoming, .. } = link;
-    let sending = async {
-        for piece in pieces {
-            let piece = piece.map_err(unreadable)?;
-            let header = ToRunner::Blob {
-                hash: piece.digest.to_string(),
-                size: piece.size,
-                offset: piece.offset,
-                z: piece.compressed,
-            };
-            outgoing.send_with(&header, piece.data).await?;
-        }
-        outgoing.send(&ToRunner::Build { id }).await
-    };
-    // The machine may refuse in the middle: a full disk need not be written to any further.
-    tokio::pin!(sending);
-    let mut sent = false;
-    loop {
-        tokio::select! {
-            result = &mut sending, if !sent => {
-                result?;
-                sent = true;
-            }
-            message = incoming.next() => return built(&machine, message?.0),
-        }
-    }
-}
-
-fn built(machine: &str, message: FromRunner) -> Result<String, MachineError> {
-    match message {
-        FromRunner::Built { tree, .. } => Ok(tree),
-        other => Err(refused(machine, other)),
-    }
-}
-
 /// Runs the init command unless it was run before; answers whether it was.
-async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) -> Result<bool, MachineError> {
+async fn run_init(
+    link: &mut Link,
+    init: &InitPlan,
+    cwd: &str,
+    (snapshot, orders): (&Digest, &mut mpsc::UnboundedReceiver<Command>),
+    teller: &Teller,
+) -> Result<bool, MachineError> {
     let machine = link.machine().to_owned();
     let message = ToRunner::Init {
         command: init.command.clone(),
@@ -185,19 +159,31 @@ async fn run_init(link: &mut Link, init: &InitPlan, cwd: &str, teller: &Teller) 
     };
     link.outgoing.send(&message).await?;
     loop {
-        match link.incoming.next().await? {
+        let message = tokio::select! {
+            message = link.incoming.next() => message?,
+            Some(order) = orders.recv() => {
+                if let Command::Seed(order) = order {
+                    link.outgoing.send(&supply::seed_message(*order, snapshot.to_string())).await?;
+                }
+                continue;
+            }
+        };
+        match message {
             (FromRunner::InitOutput, bytes) => teller.tell(Event::InitOutput(bytes)).await,
             (FromRunner::InitDone { status: 0, cached, .. }, _) => return Ok(cached),
             (FromRunner::InitDone { status, tail, log, .. }, _) => {
                 return Err(MachineError::Init { machine, status: ExitText(status), tail, log });
             }
-            (other, _) => return Err(refused(&machine, other)),
+            (other, _) => match supply::about_seeding(other) {
+                Ok(contents) => teller.tell(Event::Contents(contents)).await,
+                Err(other) => return Err(refused(&machine, other)),
+            },
         }
     }
 }
 
 /// What the runner said instead of the answer that was due.
-fn refused(machine: &str, message: FromRunner) -> MachineError {
+pub(super) fn refused(machine: &str, message: FromRunner) -> MachineError {
     let machine = machine.to_owned();
     match message {
         FromRunner::Error { stage, kind, message } if stage == "snapshot" => {

@@ -55,16 +55,27 @@ impl Frame {
         out.freeze()
     }
 
+    /// What travels in front of the blob.
+    pub fn head(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(PREFIX + self.header.len() + 1);
+        self.put_head(&mut out);
+        out.freeze()
+    }
+
     fn len(&self) -> usize {
         self.header.len() + 1 + self.blob.len()
     }
 
     fn put(&self, out: &mut BytesMut) {
         out.reserve(PREFIX + self.len());
+        self.put_head(out);
+        out.put_slice(&self.blob);
+    }
+
+    fn put_head(&self, out: &mut BytesMut) {
         out.put_u32(u32::try_from(self.len()).expect("frames are made well below 4 GiB"));
         out.put_slice(&self.header);
         out.put_u8(b'\n');
-        out.put_slice(&self.blob);
     }
 }
 

@@ -13,9 +13,12 @@ pub const MAGIC: &[u8] = b"\0cloudist-runner 1\n";
 pub enum ToRunner {
     Hello { protocol: u32, run: String, base: String },
     Prepare { python: String, env: Value },
-    Snapshot { id: String },
-    Blob { hash: String, size: u64, offset: u64, z: bool },
+    Snapshot { id: String, key: String, base: Option<String>, ops: Vec<Step> },
+    Pack { files: Vec<u32>, z: bool },
+    Part { file: u32, offset: u64, z: bool, from: Option<String>, ops: Vec<Step> },
     Build { id: String },
+    Seed { id: String, secret: String, certificate: String, key: String, ports: (u16, u16) },
+    FetchFrom { id: String, key: String, address: String, port: u16, pin: String, number: u64, token: String },
     Init { command: String, key: String, cwd: String, env: Value },
     Start { workers: Vec<u32>, count: u32, session: Box<Session> },
     Spawn { worker: u32 },
@@ -27,6 +30,16 @@ pub enum ToRunner {
     Stdin { id: u32, eof: bool },
     Signal { id: u32, signal: &'static str },
     Fetch { id: u32, globs: Vec<String>, cwd: String },
+}
+
+/// How a text is made of another one that the machine has.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Step {
+    /// `[start, length]` of the other one.
+    Copy([u64; 2]),
+    /// So many bytes of the blob.
+    Insert(u64),
 }
 
 /// `[index, node id, k]`.
@@ -76,16 +89,28 @@ pub enum FromRunner {
         memory: u64,
         home: String,
         base: String,
+        /// Key and id of the snapshots that its trees have.
+        #[serde(default)]
+        known: Vec<(String, String)>,
     },
     Need {
         id: String,
-        tree: String,
-        complete: bool,
+        manifest: bool,
     },
     Built {
         id: String,
         tree: String,
         seconds: f64,
+    },
+    /// Where it serves others; without an address it doesn't, or no longer.
+    Seeding {
+        #[serde(default)]
+        address: Option<String>,
+        #[serde(default)]
+        port: Option<u16>,
+    },
+    FetchedFrom {
+        bytes: u64,
     },
     Error {
         stage: String,

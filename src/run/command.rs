@@ -8,7 +8,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{Fleet, FleetEvent, RunError};
 use crate::{
-    machine::{Command, Event, Preparation, Signal},
+    machine::{Command, Event, Preparation, Signal, Timings},
     model::MachineId,
     protocol::runner::FromRunner,
     text,
@@ -65,6 +65,11 @@ pub enum CommandOutput {
         last: bool,
     },
     Note(String),
+    /// How long a machine took to get ready.
+    Timings {
+        machine: String,
+        timings: Timings,
+    },
     Exited {
         worker: u32,
         status: i32,
@@ -249,7 +254,11 @@ impl<'a> CommandRun<'a> {
                 let text = format!("{name} will be taken away in {} s: its command may not end", within.as_secs());
                 self.say(CommandOutput::Note(text));
             }
-            FleetEvent::Machine(machine, Event::Prepared(_)) => self.start(machine),
+            FleetEvent::Machine(machine, Event::Prepared(facts)) => {
+                let name = self.fleet.name(machine).to_owned();
+                self.say(CommandOutput::Timings { machine: name, timings: facts.timings });
+                self.start(machine);
+            }
             FleetEvent::Machine(machine, Event::Message(message, blob)) => self.on_message(machine, message, blob),
             FleetEvent::Machine(machine, Event::Ended) => self.machine_gone(machine),
             FleetEvent::Machine(machine, Event::Lost(error)) => {
@@ -257,7 +266,7 @@ impl<'a> CommandRun<'a> {
                 self.last_trouble = Some(RunError::NoMachines { source: error });
                 self.machine_gone(machine);
             }
-            FleetEvent::Machine(_, Event::Entered(_) | Event::InitOutput(_)) => {}
+            FleetEvent::Machine(_, Event::Entered(_) | Event::InitOutput(_) | Event::Contents(_)) => {}
         }
     }
 

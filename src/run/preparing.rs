@@ -2,7 +2,14 @@
 //!
 //! Runs on a blocking thread: it reads the whole project.
 
-use std::{collections::BTreeMap, env, path::PathBuf, sync::Arc, thread};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 
@@ -10,7 +17,7 @@ use super::RunError;
 use crate::{
     cache,
     machine::{InitPlan, Preparation, SessionPlan},
-    snapshot::{self, Digest, Limits, Request},
+    snapshot::{self, Digest, Limits, Recipes, Remembered, Request},
 };
 
 /// A run's project, in local terms.
@@ -55,6 +62,7 @@ pub struct SessionGround {
 
 /// Takes the snapshot and works out what goes with it.
 pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
+    let began = Instant::now();
     let snapshot = snapshot::take(&Request {
         rootdir: ground.rootdir.clone(),
         cwd: ground.cwd.clone(),
@@ -67,7 +75,14 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         limits: Limits { bytes: ground.limit, ..Limits::default() },
         threads: thread::available_parallelism().map_or(1, usize::from),
     })?;
-    let id = snapshot.manifest.id();
+    let manifest = snapshot.manifest.encode();
+    let id = Digest::of(&manifest);
+    let key = snapshot.layout.key();
+    let remembered = cache::directory().ok().map(|directory| Remembered::of_project(&directory, &key));
+    if let Some(remembered) = &remembered {
+        // Without it the next snapshot costs more on the wire, and is just as right.
+        remembered.save(&id, &manifest).ok();
+    }
     let session = ground.session.as_ref().map(|session| SessionPlan {
         rootdir: ground.rootdir.clone(),
         inifile: session.inifile.clone(),
@@ -82,8 +97,13 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
     sys_path.extend(ground.further.iter().filter(|path| !ground.sys_path.contains(path)).cloned());
     Ok(Preparation {
         id,
-        manifest: snapshot::compress(&snapshot.manifest.encode()).into(),
+        manifest: manifest.into(),
+        key,
+        remembered,
+        recipes: cache::directory().ok().map(|directory| Recipes::new(&directory)),
+        compressed: OnceLock::new(),
         snapshot: Arc::new(snapshot),
+        scan: began.elapsed(),
         cwd: ground.cwd.clone(),
         sys_path,
         python: ground.python.clone(),

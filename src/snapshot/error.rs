@@ -6,7 +6,6 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::digest::Digest;
 use super::limits::Excess;
 use super::manifest::ManifestError;
 
@@ -22,8 +21,8 @@ pub enum SnapshotError {
     Changing { path: PathBuf },
     #[error("failed to send {}: it has changed since the snapshot was taken", path.display())]
     Changed { path: PathBuf },
-    #[error("failed to send the content {digest}: the snapshot does not have it")]
-    UnknownContent { digest: Digest },
+    #[error("failed to send file {0}: the snapshot does not have it")]
+    UnknownFile(u32),
     #[error("failed to find extra files: {glob:?} matches nothing in {}", directory.display())]
     NoMatch { glob: String, directory: PathBuf },
     #[error("failed to find extra files: {glob:?} is not a valid pattern: {reason}")]
@@ -46,7 +45,7 @@ impl SnapshotError {
                 "stop what writes to it, or leave it out by naming it in a .cloudistignore file (same syntax as .gitignore)"
             }
             Self::Changed { .. } => "start the run again; do not edit the project's files while they are being sent",
-            Self::UnknownContent { .. } => "start the run again; the machine asked for something it was never offered",
+            Self::UnknownFile(_) => "start the run again; the machine asked for something it was never offered",
             Self::NoMatch { .. } => {
                 "patterns are relative to the directory in which cloudist is started; quote them so that the shell leaves them alone"
             }

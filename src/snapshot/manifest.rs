@@ -57,14 +57,6 @@ pub struct Manifest {
     entries: BTreeMap<SnapshotPath, Node>,
 }
 
-/// What turns one manifest into another; each list is sorted by path.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Difference<'a> {
-    pub added: Vec<(&'a [u8], &'a Node)>,
-    pub changed: Vec<(&'a [u8], &'a Node)>,
-    pub removed: Vec<&'a [u8]>,
-}
-
 impl Manifest {
     /// Checks the entries against each other. An empty directory that turns out to have
     /// entries is dropped, any other conflict is an error.
@@ -174,35 +166,30 @@ impl Manifest {
         Digest::of(&self.encode())
     }
 
-    /// Each content once, with its size, in the order of first mention.
-    pub fn contents(&self) -> Vec<(Digest, u64)> {
-        let mut seen = std::collections::HashSet::new();
+    /// Content and size of each file, in the order of the paths: messages name files by their number in it.
+    pub fn files(&self) -> Vec<(Digest, u64)> {
         let files = self.entries.values().filter_map(|node| match node {
             Node::File { digest, size, .. } => Some((*digest, *size)),
             _ => None,
         });
-        files.filter(|(digest, _)| seen.insert(*digest)).collect()
+        files.collect()
     }
 
-    /// What has to happen to `old` for it to become `new`.
-    pub fn diff<'a>(old: &'a Self, new: &'a Self) -> Difference<'a> {
-        let mut difference = Difference::default();
-        for (path, node) in new.entries() {
-            match old.get(path) {
-                None => difference.added.push((path, node)),
-                Some(before) if before != node => difference.changed.push((path, node)),
-                Some(_) => {}
-            }
-        }
-        let gone = old.entries.keys().filter(|path| !new.entries.contains_key(*path));
-        difference.removed = gone.map(Vec::as_slice).collect();
-        difference
-    }
-}
-
-impl Difference<'_> {
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
+    /// The files whose contents another snapshot lacks, each content once: number, size, and what the other one has in
+    /// the file's place.
+    pub fn lacking<'a>(&'a self, old: &'a Self) -> impl Iterator<Item = (u32, u64, Option<Digest>)> + 'a {
+        let mut seen: std::collections::HashSet<_> = old.files().into_iter().map(|(digest, _)| digest).collect();
+        let files = self.entries.iter().filter_map(|(path, node)| match node {
+            Node::File { digest, size, .. } => Some((path, *digest, *size)),
+            _ => None,
+        });
+        files.enumerate().filter(move |(_, (_, digest, _))| seen.insert(*digest)).map(|(number, (path, _, size))| {
+            let before = old.entries.get(path).and_then(|node| match node {
+                Node::File { digest, .. } => Some(*digest),
+                _ => None,
+            });
+            (number as u32, size, before)
+        })
     }
 }
 

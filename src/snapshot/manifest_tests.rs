@@ -111,15 +111,24 @@ fn only_canonical_bytes_are_read() {
 }
 
 #[test]
-fn differences() {
-    let old = manifest(&[(b"keep", file("1")), (b"edit", file("1")), (b"gone/x", file("1")), (b"mode", file("1"))]);
-    let new = manifest(&[(b"keep", file("1")), (b"edit", file("2")), (b"gone", link("keep")), (b"mode", script("1"))]);
-    let difference = Manifest::diff(&old, &new);
-    let paths = |list: &[(&[u8], &Node)]| list.iter().map(|(path, _)| shown(path)).collect::<Vec<_>>();
-    assert_eq!(paths(&difference.added), ["gone"]);
-    assert_eq!(paths(&difference.changed), ["edit", "mode"]);
-    assert_eq!(difference.removed, [b"gone/x"]);
-    assert!(Manifest::diff(&new, &new).is_empty());
+fn what_another_snapshot_lacks() {
+    let file =
+        |content: &[u8]| Node::File { digest: Digest::of(content), size: content.len() as u64, mode: Mode::Plain };
+    let manifest = |entries: &[(&str, Node)]| {
+        Manifest::new(entries.iter().map(|(path, node)| (path.as_bytes().to_vec(), node.clone()))).unwrap()
+    };
+    let old = manifest(&[("edited", file(b"1")), ("moved", file(b"22")), ("same", file(b"333"))]);
+    let new = manifest(&[
+        ("added", file(b"4444")),
+        ("again", file(b"4444")),
+        ("edited", file(b"55555")),
+        ("moved-here", file(b"22")),
+        ("same", file(b"333")),
+    ]);
+    let lacking: Vec<_> = new.lacking(&old).collect();
+    assert_eq!(lacking, [(0, 4, None), (2, 5, Some(Digest::of(b"1")))]);
+    assert_eq!(new.lacking(&new).count(), 0);
+    assert_eq!(new.lacking(&Manifest::default()).count(), 4);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::digest::Digest;
 use super::manifest::SnapshotPath;
 
 /// Paths of a snapshot: `<number>/<path below the anchor of that number>`.
@@ -57,6 +58,20 @@ impl Layout {
         if given != real && !self.spellings.iter().any(|spelling| spelling.given == given) {
             self.spellings.push(Spelling { given: given.into(), real: real.into() });
         }
+    }
+
+    /// What names the project's trees on a machine: the same as long as the snapshot's directories stay where they are.
+    pub fn key(&self) -> String {
+        let mut text = Vec::new();
+        for anchor in &self.anchors {
+            text.extend_from_slice(anchor.as_os_str().as_bytes());
+            text.push(0);
+        }
+        for directory in &self.directories {
+            text.push(0);
+            text.extend_from_slice(directory.as_os_str().as_bytes());
+        }
+        Digest::of(&text).to_string()[..16].to_owned()
     }
 
     /// The place of a local path: inside one of the directories, or above one and below its anchor.

@@ -1,7 +1,7 @@
 //! The snapshot: a content-addressed picture of the project's code, and its way to a machine.
 //!
 //! `manifest`, `mapping`, `roots`, `limits` and `digest` are pure; `scan` reads the local disk and
-//! `sync` cuts contents into pieces. Nothing here talks to a machine: `templates/store.py` is there.
+//! `parcels` puts contents into parcels. Nothing here talks to a machine: `templates/remote/store.py` is there.
 
 mod digest;
 mod error;
@@ -12,22 +12,28 @@ mod limits;
 mod links;
 mod manifest;
 mod mapping;
+mod parcels;
+mod recipe;
+mod remembered;
 mod roots;
 mod rules;
 mod scan;
+mod splice;
 mod stat_cache;
-mod sync;
 mod tracked;
 mod walk;
 
 pub use digest::{Digest, MalformedDigest};
 pub use error::{SnapshotError, Warning};
 pub use limits::{Excess, Limits, Weight};
-pub use manifest::{Difference, Manifest, ManifestError, Mode, Node, SnapshotPath};
+pub use manifest::{Manifest, ManifestError, Mode, Node, SnapshotPath};
 pub use mapping::{Layout, Mapping};
+pub use parcels::{Parcel, Parcels, Wanted, compress};
+pub use recipe::Recipes;
+pub use remembered::Remembered;
 pub use rules::IGNORE_FILE;
 pub use scan::{Request, Snapshot, Sources, take};
-pub use sync::{PIECE, Piece, Pieces, compress};
+pub use splice::{Difference, Splice};
 
 #[cfg(test)]
 mod scan_tests;

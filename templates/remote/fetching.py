@@ -92,7 +92,12 @@ class Fetching:
     def _end(self, failure=None):
         self._close()
         self._runner.send({"t": "fetched-from", "bytes": self._bytes, "failure": failure})
-        self._on_end(self._id)
+        if not self._store.aims_at(self._id):
+            return self._runner.send({"t": "need", "id": self._id, "manifest": True}, b"{}")
+        try:
+            self._on_end(self._id)
+        except StoreError as error:
+            self._runner.error("snapshot", error.kind, error.message)
 
     def _close(self):
         self._outlet.close()

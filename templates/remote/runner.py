@@ -344,9 +344,13 @@ class Runner:
         except OSError as error:
             raise ProtocolError("failed to make %s: %s" % (self.base, error.strerror)) from error
         from _cloudist.services import Services, description
+        from _cloudist.slots import contents_known
 
-        self.send(dict(description(), t="ready", protocol=PROTOCOL, base=self.base))
+        known = contents_known(self.base)
+        self.send(dict(description(), t="ready", protocol=PROTOCOL, base=self.base, known=known))
         self._services = Services(self)
+        if known:
+            self.loop.after(0, self._services.anticipate)
 
     def run(self):
         ending = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)

@@ -21,6 +21,7 @@ import time
 import zlib
 
 from . import disk
+from .faults import StoreError
 from .runner import frame
 
 PARCEL = 1 << 20
@@ -35,14 +36,17 @@ LENGTH = struct.Struct(">I")
 class Seeding:
     """The runner's side: starts the child and says what becomes of it."""
 
-    def __init__(self, runner, tree):
+    def __init__(self, runner, store):
         self._runner = runner
-        self._tree = tree
+        self._store = store
         self._control = None
         self._has_failed = False
 
     def begin(self, header):
-        seed = Seed(header, self._tree)
+        try:
+            seed = Seed(header, WholeTree(*self._store.whole(header["id"])))
+        except StoreError as error:
+            return self._tell({"failure": error.message})
         self._control, theirs = socket.socketpair()
         self._control.setblocking(False)
         self._runner.loop.on_readable(self._control.fileno(), self._read)

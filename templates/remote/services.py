@@ -7,14 +7,16 @@ itself.
 import json
 import os
 import sys
-import zlib
 
 from .runner import ProtocolError
 
 STAGES = {
     "snapshot": "snapshot",
-    "blob": "snapshot",
+    "pack": "snapshot",
+    "part": "snapshot",
     "build": "snapshot",
+    "seed": "snapshot",
+    "fetch-from": "snapshot",
     "init": "init",
     "prepare": "start",
     "start": "start",
@@ -59,9 +61,18 @@ class Services:
             self._made_pool = Pool(self._runner)
         return self._made_pool
 
+    def anticipate(self):
+        """What can be done before the engine has said what it wants."""
+        from .faults import StoreError
+
+        try:
+            self._store.guess()
+        except StoreError:
+            pass  # It is told when the store is asked for something.
+
     def serve(self, header, blob):
         kind = header.get("t")
-        handler = getattr(self, "_on_%s" % kind, None)
+        handler = getattr(self, "_on_%s" % str(kind).replace("-", "_"), None)
         if handler is None:
             raise ProtocolError("unknown message %r" % kind)
         try:
@@ -85,17 +96,32 @@ class Services:
             self._opened_store.close()
 
     def _on_snapshot(self, header, blob):
-        reply, missing = self._store.begin(header["id"], zlib.decompress(blob))
-        self._runner.tree = reply["tree"]
-        self._runner.send(dict(reply, t="need"), json.dumps(missing).encode("ascii"))
+        self._store.snapshot(header, blob)
 
-    def _on_blob(self, header, blob):
-        self._store.blob(header, blob)
+    def _on_pack(self, header, blob):
+        self._store.pack(header, blob)
+
+    def _on_part(self, header, blob):
+        self._store.part(header, blob)
 
     def _on_build(self, header, blob):
-        reply = self._store.build(header["id"])
-        self._runner.tree = reply["tree"]
-        self._runner.send(dict(reply, t="built"))
+        self._build(header["id"])
+
+    def _build(self, snapshot):
+        reply, missing = self._store.build(snapshot)
+        if missing is None:
+            self._runner.tree = reply["tree"]
+        self._runner.send(reply, b"" if missing is None else json.dumps(missing).encode("ascii"))
+
+    def _on_seed(self, header, blob):
+        from .seeding import Seeding
+
+        Seeding(self._runner, self._store).begin(header)
+
+    def _on_fetch_from(self, header, blob):
+        from .fetching import Fetching
+
+        Fetching(self._runner, self._store, self._build).begin(header)
 
     def _on_init(self, header, blob):
         self._commands.init(header)

@@ -1,25 +1,21 @@
 """What the store's tests share: snapshots described by data, and an engine that answers `need`."""
 
 import hashlib
-import importlib.util
 import pathlib
 import sys
+import types
 import zlib
 
 import pytest
 
-SOURCE = pathlib.Path(__file__).resolve().parents[2] / "templates" / "remote" / "store.py"
+SOURCE = pathlib.Path(__file__).resolve().parents[2] / "templates" / "remote"
+package = sys.modules["_cloudist"] = types.ModuleType("_cloudist")
+package.__path__ = [str(SOURCE)]
 
+from _cloudist import disk, faults, manifest, slots, store, trees  # noqa: E402, F401
 
-def load_store():
-    spec = importlib.util.spec_from_file_location("store", str(SOURCE))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["store"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-store = load_store()
+KEY = "0123456789abcdef"
+PART = 1 << 20
 
 
 class Snapshot:
@@ -27,7 +23,7 @@ class Snapshot:
     link, None an empty directory. Paths are bytes, or str for short."""
 
     def __init__(self, entries):
-        self.contents = {}
+        self.contents = []
         records = []
         for path, content in sorted((p.encode() if isinstance(p, str) else p, c) for p, c in entries.items()):
             if content is None:
@@ -37,27 +33,58 @@ class Snapshot:
             else:
                 kind, data = (b"x", content[1]) if isinstance(content, tuple) else (b"f", content)
                 digest = hashlib.sha256(data).hexdigest()
-                self.contents[digest] = data
+                self.contents.append(data)
                 records.append(b"%b %d %b %b\0" % (kind, len(data), digest.encode(), path))
-        self.manifest = store.HEADER + b"".join(records)
+        self.manifest = manifest.HEADER + b"".join(records)
         self.id = hashlib.sha256(self.manifest).hexdigest()
 
-    def send(self, target, digests, piece=1 << 20, z=False):
-        for digest in digests:
-            data = self.contents[digest]
-            for offset in range(0, max(len(data), 1), piece):
-                part = data[offset : offset + piece]
-                header = {"hash": digest, "size": len(data), "offset": offset, "z": z}
-                target.blob(header, zlib.compress(part) if z else part)
+    def aim(self, target, key=KEY):
+        target.snapshot({"id": self.id, "key": key}, zlib.compress(self.manifest))
 
-    def put(self, target):
-        """The whole exchange. Returns the tree's path as bytes, and the hashes that had to be sent."""
-        need, missing = target.begin(self.id, self.manifest)
-        self.send(target, missing)
-        if not need["complete"]:
-            built = target.build(self.id)
-            assert built["tree"] == need["tree"]
-        return need["tree"].encode(), missing
+    def aim_from(self, base, target, key=KEY):
+        """The same with what the base's manifest begins with taken from there."""
+        shared = 0
+        while base.manifest[: shared + 1] == self.manifest[: shared + 1] != base.manifest[:shared]:
+            shared += 1
+        rest = self.manifest[shared:]
+        header = {"id": self.id, "key": key, "base": base.id, "ops": [[0, shared], len(rest)]}
+        target.snapshot(header, zlib.compress(rest))
+
+    def send(self, target, need, z=False, part=PART):
+        """Sends what was asked for."""
+        for first, last in need["files"]:
+            for index in range(first, last + 1):
+                data = self.contents[index]
+                if len(data) <= PART:
+                    target.pack({"files": [index], "z": z}, zlib.compress(data) if z else data)
+                else:
+                    self.send_parts(target, index, need["arrived"].get(str(index), 0), z, part)
+
+    def send_parts(self, target, index, start=0, z=False, part=PART, end=None):
+        data = self.contents[index][:end]
+        for offset in range(start, len(data), part):
+            piece = data[offset : offset + part]
+            header = {"file": index, "offset": offset, "z": z}
+            target.part(header, zlib.compress(piece) if z else piece)
+
+    def lacks(self, target):
+        """The contents that have to be sent, by file, in the order of their paths."""
+        _, need = target.build(self.id)
+        numbers = [
+            index for first, last in (need or {"files": []})["files"] for index in range(first, last + 1)
+        ]
+        return [self.contents[number] for number in numbers]
+
+    def put(self, target, key=KEY):
+        """The whole exchange. Returns the tree's path as bytes, and the contents that had to be sent."""
+        self.aim(target, key)
+        sent = self.lacks(target)
+        reply, need = target.build(self.id)
+        if need is not None:
+            self.send(target, need)
+            reply, need = target.build(self.id)
+        assert need is None and reply["t"] == "built"
+        return reply["tree"].encode(), sent
 
 
 @pytest.fixture

@@ -7,30 +7,32 @@ import subprocess
 import zlib
 
 import pytest
-from conftest import Snapshot, store
+from conftest import KEY, Snapshot, disk, faults, manifest, store
 
 BIG = bytes(range(256)) * 12_000
 
 
-def test_pieces_plain_and_compressed(open_store):
+def test_contents_plain_and_compressed(open_store):
     for z in (False, True):
         snapshot = Snapshot({"big": BIG + bytes([z]), "empty": b"", "small-%d" % z: b"%d" % z})
         opened = open_store()
-        _, missing = opened.begin(snapshot.id, zlib.compress(snapshot.manifest))
-        snapshot.send(opened, missing, z=z)
-        with open(os.path.join(opened.build(snapshot.id)["tree"], "big"), "rb") as file:
+        snapshot.aim(opened, KEY + str(int(z)))
+        snapshot.send(opened, opened.build(snapshot.id)[1], z=z)
+        with open(os.path.join(opened.build(snapshot.id)[0]["tree"], "big"), "rb") as file:
             assert file.read() == BIG + bytes([z])
 
 
-def test_contents_are_read_only_and_named_by_their_hash(open_store, base):
-    Snapshot({"a": b"1"}).put(open_store())
-    digest = hashlib.sha256(b"1").hexdigest()
-    path = os.path.join(base, "store", "blobs", digest[:2], digest)
-    assert os.stat(path).st_mode & 0o777 == 0o444
+def test_many_contents_in_one_message(open_store):
+    snapshot = Snapshot({"%03d" % number: b"x" * number for number in range(500)})
+    opened = open_store()
+    snapshot.aim(opened)
+    opened.pack({"files": list(range(500)), "z": True}, zlib.compress(b"".join(snapshot.contents)))
+    reply, need = opened.build(snapshot.id)
+    assert need is None and os.path.getsize(os.path.join(reply["tree"], "499")) == 499
 
 
 def refused(call, *arguments):
-    with pytest.raises(store.StoreError) as caught:
+    with pytest.raises(faults.StoreError) as caught:
         call(*arguments)
     return caught.value
 
@@ -52,6 +54,7 @@ def refused(call, *arguments):
         b"f 0 %(hash)b b\0f 0 %(hash)b a\0",
         b"f 0 %(hash)b a\0f 0 %(hash)b a\0",
         b"f x %(hash)b a\0",
+        b"f  %(hash)b a\0",
         b"f -1 %(hash)b a\0",
         b"f 0 ../../../../etc/passwd a\0",
         b"f 0 %(upper)b a\0",
@@ -65,8 +68,9 @@ def refused(call, *arguments):
 )
 def test_manifests_that_lead_astray_are_refused(open_store, base, record):
     empty = hashlib.sha256(b"").hexdigest().encode()
-    data = store.HEADER + record % {b"hash": empty, b"upper": empty.upper()}
-    error = refused(open_store().begin, hashlib.sha256(data).hexdigest(), data)
+    data = manifest.HEADER + record % {b"hash": empty, b"upper": empty.upper()}
+    header = {"id": hashlib.sha256(data).hexdigest(), "key": KEY}
+    error = refused(open_store().snapshot, header, data)
     assert error.kind == "corrupt" and "manifest" in error.message
     assert os.listdir(os.path.join(base, "trees")) == []
 
@@ -78,82 +82,191 @@ def test_other_versions_and_other_manifests_are_refused(open_store):
         b"",
         b"junk",
         zlib.compress(b"junk"),
-        zlib.compress(store.HEADER)[:-3],
+        zlib.compress(manifest.HEADER)[:-3],
     ):
-        assert refused(opened.begin, hashlib.sha256(data).hexdigest(), data).kind == "corrupt"
+        header = {"id": hashlib.sha256(data).hexdigest(), "key": KEY}
+        assert refused(opened.snapshot, header, data).kind == "corrupt"
     snapshot = Snapshot({"a": b"1"})
-    assert "not the one" in refused(opened.begin, Snapshot({}).id, snapshot.manifest).message
-    assert "never sent" in refused(opened.build, snapshot.id).message
+    header = {"id": Snapshot({}).id, "key": KEY}
+    assert "not the one" in refused(opened.snapshot, header, snapshot.manifest).message
+    assert "never sent" in refused(open_store("r2").build, snapshot.id).message
+    for key in ("", "../../x-and-more", "a/b/c/d/e/f", None, "ab", "a" * 65):
+        assert "place" in refused(opened.snapshot, {"id": snapshot.id, "key": key}, snapshot.manifest).message
 
 
-def header(data, **changes):
-    return dict(
-        {"hash": hashlib.sha256(data).hexdigest(), "size": len(data), "offset": 0, "z": False}, **changes
-    )
-
-
-def test_pieces_that_do_not_fit_are_refused_and_can_be_sent_anew(open_store, base):
-    snapshot = Snapshot({"a": b"abcd"})
+def test_contents_that_do_not_fit_are_refused_and_can_be_sent_anew(open_store):
+    snapshot = Snapshot({"a": b"abcd", "big": BIG})
     opened = open_store()
-    opened.begin(snapshot.id, snapshot.manifest)
-    for head, data in [
-        (header(b"abcd", offset=2), b"cd"),
-        (header(b"abcd", offset=9), b""),
-        (header(b"abcd", offset=-1), b""),
-        (header(b"abcd"), b"abcde"),
-        (header(b"abcd"), b"abcX"),
-        (header(b"abcd", z=True), b"abcd"),
-        (header(b"abcd", z=True), zlib.compress(b"abcd" * 100_000)),
-        (header(b"abcd", size=5), b"abcd"),
-        (header(b"unasked"), b"unasked"),
+    snapshot.aim(opened)
+    for files, data, z in [
+        ([0], b"abcX", False),
+        ([0], b"abcde", False),
+        ([0], b"abc", False),
+        ([0], b"", False),
+        ([2], b"abcd", False),
+        (["x"], b"abcd", False),
+        ([0], b"abcd", True),
+        ([0], zlib.compress(b"abcd" * 100), True),
     ]:
-        assert refused(opened.blob, head, data).kind == "corrupt"
-    assert refused(opened.build, snapshot.id).kind == "corrupt"
-    tree, missing = snapshot.put(opened)
-    assert len(missing) == 1 and os.listdir(tree) == [b"a"]
+        assert refused(opened.pack, {"files": files, "z": z}, data).kind == "corrupt"
+    for file, offset, data in [(1, 5, b"x"), (2, 0, b"x"), (-1, 0, b"x"), (1, 0, BIG + b"x")]:
+        assert refused(opened.part, {"file": file, "offset": offset}, data).kind == "corrupt"
+        opened.build(snapshot.id)
+    snapshot.send_parts(opened, 1, end=len(BIG) - 10)
+    error = refused(opened.part, {"file": 1, "offset": len(BIG) - 10}, b"0123456789")
+    assert error.kind == "corrupt" and "another hash" in error.message
+    tree, sent = snapshot.put(opened)
+    assert sent == [b"abcd", BIG] and sorted(os.listdir(tree)) == [b"a", b"big"]
 
 
-def blob_path(base, data):
-    digest = hashlib.sha256(data).hexdigest()
-    return os.path.join(base, "store", "blobs", digest[:2], digest)
+def test_a_content_in_terms_of_another(open_store, tmp_path):
+    edited = BIG[:100_000] + b"edit" + BIG[100_010:]
+    for good in (True, False):
+        opened = open_store(where=str(tmp_path / str(good)))
+        Snapshot({"big": BIG}).put(opened)
+        snapshot = Snapshot({"big": edited})
+        snapshot.aim(opened)
+        old = hashlib.sha256(BIG).hexdigest()
+        first = {"file": 0, "offset": 0, "from": old, "ops": [[0, 100_000], 2]}
+        opened.part(first, b"ed")
+        rest = {"file": 0, "offset": 100_002, "from": old, "ops": [2, [100_010 if good else 0, len(BIG) - 100_010]]}
+        opened.part(rest, b"it")
+        reply, need = opened.build(snapshot.id)
+        assert (need is None) == good
+        if not good:
+            assert need["files"] == [[0, 0]] and need["arrived"] == {}
+            snapshot.send(opened, need)
+            reply, need = opened.build(snapshot.id)
+        with open(os.path.join(reply["tree"], "big"), "rb") as file:
+            assert file.read() == edited
 
 
-def damage(base, data, content):
-    path = blob_path(base, data)
-    os.chmod(path, 0o644)
-    with open(path, "wb") as file:
-        file.write(content)
+def test_a_content_in_terms_of_one_that_is_not_there(open_store):
+    opened = open_store()
+    snapshot = Snapshot({"big": BIG})
+    snapshot.aim(opened)
+    opened.part({"file": 0, "offset": 0, "from": "0" * 64, "ops": [[0, len(BIG)]]}, b"")
+    assert opened.build(snapshot.id)[1]["files"] == [[0, 0]]
+    assert snapshot.put(opened)[1] == [BIG]
 
 
-@pytest.mark.parametrize("content", [b"Xbcd", b"ab", b"", b"abcde"])
-def test_a_damaged_content_is_found_and_asked_for_again(open_store, base, content):
-    Snapshot({"one": b"abcd", "other": b"fine"}).put(open_store())
-    damage(base, b"abcd", content)
-    snapshot = Snapshot({"two": b"abcd", "three": b"fine", "again": b"abcd"})
-    opened = open_store("r2")
-    need, missing = opened.begin(snapshot.id, snapshot.manifest)
-    if len(content) == 4:
-        assert missing == []
-        error = refused(opened.build, snapshot.id)
-        assert error.kind == "corrupt" and hashlib.sha256(b"abcd").hexdigest() in error.message
-        assert not os.path.exists(need["tree"])
-    tree, missing = snapshot.put(opened)
-    assert missing == [hashlib.sha256(b"abcd").hexdigest()]
-    assert sorted(os.listdir(tree)) == [b"again", b"three", b"two"]
-    with open(tree + b"/two", "rb") as file:
-        assert file.read() == b"abcd"
-
-
-def test_a_lost_content_is_asked_for_when_a_tree_needs_repair(open_store, base):
-    snapshot = Snapshot({"a": b"abcd", "b": b"fine"})
+@pytest.mark.parametrize("tenth", range(11))
+def test_what_arrived_before_a_cut_is_kept(open_store, tenth):
+    entries = {"%02d" % number: b"%d" % number * 1000 for number in range(20)}
+    entries["big"] = BIG
+    snapshot = Snapshot(entries)
     first = open_store()
-    tree, _ = snapshot.put(first)
+    snapshot.aim(first)
+    small = 20 * tenth // 10
+    if small:
+        first.pack({"files": list(range(small))}, b"".join(snapshot.contents[:small]))
+    snapshot.send_parts(first, 20, end=len(BIG) * tenth // 10)
     first.close()
-    os.unlink(blob_path(base, b"abcd"))
-    os.unlink(tree + b"/a")
-    again, missing = snapshot.put(open_store("r2"))
-    assert again == tree and missing == [hashlib.sha256(b"abcd").hexdigest()]
-    assert sorted(os.listdir(tree)) == [b"a", b"b"]
+    second = open_store("r2")
+    snapshot.aim(second)
+    _, need = second.build(snapshot.id)
+    if tenth == 10:
+        assert need is None
+        return
+    assert need["files"] == [[small, 20]]
+    assert need["arrived"] == ({"20": len(BIG) * tenth // 10} if tenth else {})
+    snapshot.send(second, need)
+    reply, need = second.build(snapshot.id)
+    assert need is None
+    for path, content in entries.items():
+        with open(os.path.join(reply["tree"], path), "rb") as file:
+            assert file.read() == content
+
+
+def test_what_arrived_before_a_cut_and_is_damaged_is_sent_again(open_store):
+    snapshot = Snapshot({"a": b"abcd", "big": BIG})
+    first = open_store()
+    snapshot.aim(first)
+    first.pack({"files": [0]}, b"abcd")
+    snapshot.send_parts(first, 1, end=2 << 20)
+    slot = first._tree.slot
+    first.close()
+    for path in (os.path.join(slot.tree, "a"), slot.beside("incoming/" + hashlib.sha256(BIG).hexdigest())):
+        with open(path, "r+b") as file:
+            file.write(b"X")
+    second = open_store("r2")
+    snapshot.aim(second)
+    _, need = second.build(snapshot.id)
+    assert need == {"files": [[0, 1]], "arrived": {"1": 2 << 20}}
+    assert "another hash" in refused(snapshot.send, second, need).message
+    assert snapshot.put(second)[1] == [BIG]
+
+
+def test_the_difference_between_two_snapshots_is_enough(open_store):
+    one = Snapshot({"a": b"1", "b": b"2", "c": ("link", b"a")})
+    two = Snapshot({"a": b"1", "b": b"3", "d/e": b"4"})
+    first = open_store()
+    tree, _ = one.put(first)
+    first.close()
+    second = open_store("r2")
+    second.guess()
+    two.aim_from(one, second)
+    second.pack({"files": [1, 2]}, b"34")
+    reply, need = second.build(two.id)
+    assert need is None and reply["tree"].encode() == tree
+    assert sorted(os.listdir(tree)) == [b"a", b"b", b"d"]
+
+
+def test_a_difference_to_what_is_not_there_or_wrong(open_store):
+    one, two = Snapshot({"a": b"1"}), Snapshot({"a": b"2"})
+    opened = open_store()
+    one.put(opened)
+    for base, ops in ((Snapshot({}).id, [[0, 10]]), (one.id, [[0, 10]])):
+        opened.snapshot({"id": two.id, "key": KEY, "base": base, "ops": ops}, zlib.compress(b""))
+        opened.pack({"files": [0]}, b"2")
+        assert opened.build(two.id) == (dict(t="need", id=two.id, manifest=True), {})
+    assert two.put(opened)[1] == [b"2"]
+
+
+def attic_path(base, data):
+    digest = hashlib.sha256(data).hexdigest()
+    return os.path.join(base, "store", "attic", digest[:2], digest)
+
+
+def test_what_a_tree_drops_is_there_when_it_is_wanted_again(open_store, base):
+    one, two = Snapshot({"a": b"old", "b": b"same"}), Snapshot({"a": b"new", "b": b"same"})
+    opened = open_store()
+    assert one.put(opened)[1] == [b"old", b"same"]
+    assert two.put(opened)[1] == [b"new"]
+    assert os.path.exists(attic_path(base, b"old"))
+    assert one.put(opened)[1] == []
+    assert not os.path.exists(attic_path(base, b"old"))
+    moved = Snapshot({"c/d": b"old", "e": b"old", "b": ("x", b"same")})
+    tree, sent = moved.put(opened)
+    assert sent == [] and os.stat(tree + b"/b").st_mode & 0o777 == 0o755
+    with open(tree + b"/e", "rb") as file:
+        assert file.read() == b"old"
+
+
+@pytest.mark.parametrize("content", [b"Xld", b"ol", b"", b"old."])
+def test_a_damaged_content_is_found_and_asked_for_again(open_store, base, content):
+    one, two = Snapshot({"a": b"old"}), Snapshot({"a": b"new"})
+    opened = open_store()
+    one.put(opened)
+    two.put(opened)
+    with open(attic_path(base, b"old"), "wb") as file:
+        file.write(content)
+    tree, sent = one.put(opened)
+    assert sent == [b"old"]
+    with open(tree + b"/a", "rb") as file:
+        assert file.read() == b"old"
+
+
+def test_what_a_test_has_edited_does_not_go_to_the_attic(open_store, base):
+    opened = open_store()
+    tree, _ = Snapshot({"a": b"old"}).put(opened)
+    with open(tree + b"/a", "ab") as file:
+        file.write(b"more")
+    opened.close()
+    opened = open_store("r2")
+    Snapshot({"a": b"new"}).put(opened)
+    assert not os.path.exists(attic_path(base, b"old"))
+    assert Snapshot({"a": b"old"}).put(opened)[1] == [b"old"]
 
 
 @pytest.fixture
@@ -168,29 +281,34 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
-def test_a_disk_that_fills_up_while_contents_arrive(small_disk, open_store):
-    snapshot = Snapshot({"a": os.urandom(900_000), "b": os.urandom(900_000)})
+def test_a_disk_that_fills_up(small_disk, open_store):
+    snapshot = Snapshot({"a": os.urandom(600_000), "b": os.urandom(600_000)})
     opened = open_store(where=small_disk)
-    _, missing = opened.begin(snapshot.id, snapshot.manifest)
-    error = refused(snapshot.send, opened, missing)
+    snapshot.aim(opened)
+    _, need = opened.build(snapshot.id)
+    error = refused(snapshot.send, opened, need)
     assert error.kind == "disk-full" and "free space" in error.message
-    assert os.listdir(opened._held[snapshot.id].slot.beside("incoming")) == []
+    opened.close()
+    smaller = Snapshot({"a": b"fits"})
+    tree, _ = smaller.put(open_store("r2", where=small_disk))
+    assert os.listdir(tree) == [b"a"]
 
 
-def test_a_disk_that_fills_up_while_building(small_disk, open_store):
+def test_a_disk_that_fills_up_while_copying(small_disk, open_store):
     content = os.urandom(400_000)
     snapshot = Snapshot({name: content for name in "abc"})
     opened = open_store(where=small_disk)
-    need, missing = opened.begin(snapshot.id, snapshot.manifest)
-    snapshot.send(opened, missing)
-    assert refused(opened.build, snapshot.id).kind == "disk-full"
-    assert not os.path.exists(need["tree"]) and not os.path.exists(need["tree"] + ".partial")
-    small = Snapshot({"a": content})
-    assert os.path.exists(small.put(opened)[0])
+    snapshot.aim(opened)
+    _, need = opened.build(snapshot.id)
+    assert need["files"] == [[0, 0]]
+    assert refused(snapshot.send, opened, need).kind == "disk-full"
+    assert not os.path.exists(opened._tree.slot.beside("manifest"))
+    opened.close()
+    assert os.path.exists(Snapshot({"a": content}).put(open_store("r2", where=small_disk))[0])
 
 
 def test_kinds_of_errors():
-    kind = lambda number: store.StoreError.of(OSError(number, "words", "/p"), "do it").kind  # noqa: E731
+    kind = lambda number: faults.StoreError.of(OSError(number, "words", "/p"), "do it").kind  # noqa: E731
     numbers = [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO]
     assert [kind(number) for number in numbers] == [
         "disk-full",
@@ -199,7 +317,7 @@ def test_kinds_of_errors():
         "permission",
         "io",
     ]
-    message = store.StoreError.of(OSError(errno.EIO, "words", "/p"), "do it").message
+    message = faults.StoreError.of(OSError(errno.EIO, "words", "/p"), "do it").message
     assert message == "failed to do it: words: /p"
 
 
@@ -212,38 +330,45 @@ def trees(base):
     return sorted(name for name in os.listdir(os.path.join(base, "trees")) if "." not in name)
 
 
-def test_only_the_newest_trees_are_kept(open_store, base):
-    made = []
+def test_only_the_trees_used_last_are_kept(open_store, base):
     for number in range(6):
-        opened = open_store("r%d" % number)
-        tree, _ = Snapshot({"a": b"%d" % number}).put(opened)
+        opened = open_store("r%d" % number, kept_trees=4)
+        tree, _ = Snapshot({"a": b"%d" % number}).put(opened, "project%d" % number)
         os.mkdir(tree + b"/locked")
         os.chmod(tree + b"/locked", 0o500)
-        made.append(os.path.basename(tree).decode())
         opened.close()
-    assert trees(base) == sorted(made[-4:])
+    assert trees(base) == ["project%d" % number for number in range(2, 6)]
     assert len(os.listdir(os.path.join(base, "trees"))) == 8
 
 
 def test_a_tree_in_use_is_never_pruned(open_store, base):
     busy = open_store("busy")
-    tree, _ = Snapshot({"a": b"in use"}).put(busy)
+    tree, _ = Snapshot({"a": b"in use"}).put(busy, "busyproject")
     for number in range(6):
         opened = open_store("r%d" % number, kept_trees=1, kept_bytes=0)
-        Snapshot({"a": b"%d" % number}).put(opened)
+        Snapshot({"a": b"%d" % number}).put(opened, "project%d" % number)
         opened.close()
     assert os.path.exists(tree + b"/a")
-    assert os.path.exists(blob_path(base, b"in use"))
     assert len(trees(base)) == 2
 
 
-def test_contents_nobody_mentions_go_once_the_store_is_large(open_store, base):
-    for kept_bytes, remain in ((10, True), (9, False)):
-        first = open_store("first")
-        Snapshot({"a": b"old45"}).put(first)
-        first.close()
-        second = open_store("second", kept_trees=1, kept_bytes=kept_bytes)
-        Snapshot({"a": b"new45"}).put(second)
-        second.close()
-        assert os.path.exists(blob_path(base, b"old45")) == remain
-        assert os.path.exists(blob_path(base, b"new45"))
+def test_the_store_stays_small_and_the_oldest_goes_first(open_store, base):
+    opened = open_store(kept_bytes=25)
+    for number in range(4):
+        Snapshot({"a": b"%010d" % number}).put(opened)
+    opened.close()
+    kept = [number for number in range(4) if os.path.exists(attic_path(base, b"%010d" % number))]
+    assert kept == [2] and trees(base) == [KEY]
+    opened = open_store("r2", kept_bytes=5)
+    Snapshot({"a": b"%010d" % 9}).put(opened)
+    opened.close()
+    assert not os.path.exists(attic_path(base, b"%010d" % 2)) and trees(base) == [KEY]
+
+
+def test_removing_goes_through_no_link(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_bytes(b"")
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "link").symlink_to(tmp_path / "kept")
+    disk.remove(os.fsencode(str(tmp_path / "gone")))
+    assert os.listdir(str(tmp_path)) == ["kept"] and os.listdir(str(tmp_path / "kept")) == ["file"]

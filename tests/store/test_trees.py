@@ -1,12 +1,11 @@
 """What a tree holds after it was built, and after tests have been at work in it."""
 
-import hashlib
 import os
 import random
 import stat
 
 import pytest
-from conftest import Snapshot, store
+from conftest import KEY, Snapshot, disk
 
 SAMPLE = {
     "0/p/a.py": b"print(1)\n",
@@ -48,9 +47,9 @@ def expected(entries):
 
 
 def test_a_tree_is_what_its_manifest_says(open_store):
-    tree, missing = Snapshot(SAMPLE).put(open_store())
+    tree, sent = Snapshot(SAMPLE).put(open_store())
     assert contents(tree) == expected(SAMPLE)
-    assert len(missing) == len(set(missing)) == 7
+    assert len(sent) == len(set(sent)) == 7
 
 
 def test_modes_do_not_depend_on_the_umask(open_store):
@@ -71,20 +70,35 @@ def test_the_second_run_finds_the_tree_complete(open_store):
     first = open_store()
     tree, _ = Snapshot(SAMPLE).put(first)
     first.close()
-    need, missing = open_store("r2").begin(Snapshot(SAMPLE).id, Snapshot(SAMPLE).manifest)
-    assert need == {"id": Snapshot(SAMPLE).id, "tree": os.fsdecode(tree), "complete": True}
-    assert missing == []
+    for guesses in (False, True):
+        second = open_store("r2")
+        if guesses:
+            second.guess()
+        Snapshot(SAMPLE).aim(second)
+        reply, need = second.build(Snapshot(SAMPLE).id)
+        assert need is None and reply["tree"] == os.fsdecode(tree)
+        second.close()
 
 
-def test_an_edit_sends_only_what_changed(open_store):
-    before = dict(SAMPLE)
+def test_an_edit_touches_one_file_of_the_same_tree(open_store):
     after = dict(SAMPLE, **{"0/p/a.py": b"print(2)\n"})
     opened = open_store()
-    old, _ = Snapshot(before).put(opened)
-    new, missing = Snapshot(after).put(opened)
-    assert missing == [hashlib.sha256(b"print(2)\n").hexdigest()]
-    assert contents(old) == expected(before)
+    old, _ = Snapshot(SAMPLE).put(opened)
+    inode = os.stat(old + b"/0/p/pkg/deep/er/b.py").st_ino
+    opened.close()
+    new, sent = Snapshot(after).put(open_store("r2"))
+    assert (new, sent) == (old, [b"print(2)\n"])
+    assert os.stat(new + b"/0/p/pkg/deep/er/b.py").st_ino == inode
     assert contents(new) == expected(after)
+
+
+def test_projects_share_contents_and_no_tree(open_store):
+    opened = open_store()
+    one, _ = Snapshot(SAMPLE).put(opened)
+    two, sent = Snapshot(SAMPLE).put(opened, "another0project")
+    assert one != two and sent == [] and contents(two) == expected(SAMPLE)
+    one, two = (os.stat(tree + b"/0/p/a.py") for tree in (one, two))
+    assert one.st_ino != two.st_ino and one.st_mtime_ns == two.st_mtime_ns
 
 
 def test_times_follow_the_content_alone(open_store, tmp_path):
@@ -96,14 +110,14 @@ def test_times_follow_the_content_alone(open_store, tmp_path):
     assert mtime(one, b"b") != mtime(two, b"b")
 
 
-def test_files_of_a_tree_are_no_links_into_the_store(open_store):
+def test_what_a_test_writes_reaches_nothing_else(open_store):
     opened = open_store()
     tree, _ = Snapshot({"a": b"1", "b": b"1"}).put(opened)
     with open(os.path.join(tree, b"a"), "wb") as file:
         file.write(b"overwritten")
     with open(os.path.join(tree, b"b"), "rb") as file:
         assert file.read() == b"1"
-    other, _ = Snapshot({"x": b"1"}).put(opened)
+    other, _ = Snapshot({"x": b"1"}).put(opened, "another0project")
     with open(os.path.join(other, b"x"), "rb") as file:
         assert file.read() == b"1"
 
@@ -146,16 +160,15 @@ def test_what_tests_did_to_a_file_is_undone(open_store, damage):
     damage(os.path.join(tree, b"0/p/pkg/deep/er/b.py"))
     first.close()
     second = open_store("r2")
-    need, missing = second.begin(Snapshot(SAMPLE).id, Snapshot(SAMPLE).manifest)
-    assert (need["complete"], missing) == (False, [])
-    second.build(Snapshot(SAMPLE).id)
+    again, sent = Snapshot(SAMPLE).put(second)
+    assert (again, sent) == (tree, [b"b"])
     found = contents(tree)
     found.pop(b"0/p/pkg/deep/er/b.py.second", None)
     assert found == expected(SAMPLE)
     with open("/etc/passwd", "rb") as file:
         assert b"print" not in file.read()
     second.close()
-    assert open_store("r3").begin(Snapshot(SAMPLE).id, Snapshot(SAMPLE).manifest)[0]["complete"]
+    assert Snapshot(SAMPLE).put(open_store("r3")) == (tree, [])
 
 
 @pytest.mark.parametrize("change", ["touch", "chmod", "same content anew", "no record"])
@@ -175,8 +188,9 @@ def test_unchanged_content_is_accepted_and_restored(open_store, change):
     else:
         os.unlink(tree + b".cloudist/stat")
     first.close()
-    need, missing = open_store("r2").begin(Snapshot(SAMPLE).id, Snapshot(SAMPLE).manifest)
-    assert (need["complete"], missing) == (True, [])
+    second = open_store("r2")
+    Snapshot(SAMPLE).aim(second)
+    assert Snapshot(SAMPLE).lacks(second) == []
     assert contents(tree) == expected(SAMPLE)
     assert os.stat(path).st_mtime_ns == mtime
 
@@ -237,39 +251,49 @@ def test_random_trees_and_random_damage(open_store):
         assert contents(tree) == entries
         for path in entries:
             if random_source.random() < 0.3:
-                store.remove(tree + b"/" + path)
+                disk.remove(tree + b"/" + path)
         first.close()
         second = open_store("s%d" % seed)
-        again, missing = Snapshot(entries).put(second)
-        assert (again, missing) == (tree, [])
+        again, _ = Snapshot(entries).put(second)
+        assert again == tree
         assert contents(tree) == entries
         second.close()
 
 
-def test_the_oldest_tree_is_made_into_the_new_one(open_store):
-    made = []
-    for number in range(4):
-        opened = open_store("r%d" % number)
-        entries = dict(SAMPLE, **{"0/p/a.py": b"%d" % number, "0/p/gone/%d" % number: b"x"})
-        made.append(Snapshot(entries).put(opened)[0])
-        edit(made[-1] + b"/0/p/build.so")
-        os.mkdir(made[-1] + b"/0/p/.locked")
-        os.chmod(made[-1] + b"/0/p/.locked", 0)
-        os.unlink(made[-1] + b"/0/p/pkg/deep/er/b.py")
-        os.symlink(b"/etc", made[-1] + b"/0/p/pkg/etc")
-        opened.close()
-    inode = os.stat(made[0] + b"/0/p/empty").st_ino
+def test_a_tree_is_made_into_the_next_snapshot(open_store):
+    first = open_store()
+    tree, _ = Snapshot(dict(SAMPLE, **{"0/p/gone/1": b"x"})).put(first)
+    edit(tree + b"/0/p/build.so")
+    os.mkdir(tree + b"/0/p/.locked")
+    os.chmod(tree + b"/0/p/.locked", 0)
+    os.unlink(tree + b"/0/p/pkg/deep/er/b.py")
+    os.symlink(b"/etc", tree + b"/0/p/pkg/etc")
+    first.close()
     entries = dict(
         SAMPLE, **{"0/p/a.py": b"new", "0/p/to-a": b"a file now", "0/p/logs/full": b"", "0/p/gone": b""}
     )
-    tree, missing = Snapshot(entries).put(open_store("last"))
+    again, sent = Snapshot(entries).put(open_store("last"))
     entries.pop("0/p/logs")
-    assert contents(tree) == expected(entries) and len(missing) == 2
-    assert os.stat(tree + b"/0/p/empty").st_ino == inode
-    assert not os.path.exists(made[0]) and all(os.path.exists(path) for path in made[1:])
+    assert again == tree and contents(tree) == expected(entries) and sent == [b"new", b"b", b"a file now"]
 
 
-def test_a_tree_that_was_being_made_into_another_is_not_used(open_store):
+def test_a_link_in_a_directorys_place_leads_nothing_astray_when_the_snapshot_changes(open_store, tmp_path):
+    first = open_store()
+    tree, _ = Snapshot(SAMPLE).put(first)
+    moved = os.fsencode(str(tmp_path / "moved"))
+    os.rename(tree + b"/0/p/pkg", moved)
+    os.symlink(moved, tree + b"/0/p/pkg")
+    first.close()
+    entries = {path: content for path, content in SAMPLE.items() if "pkg" not in str(path)}
+    for entries in (entries, dict(SAMPLE, **{"0/p/pkg/deep/er/b.py": b"c"})):
+        second = open_store("r2")
+        again, _ = Snapshot(entries).put(second)
+        second.close()
+        assert again == tree and contents(tree) == expected(entries)
+        assert contents(moved) == {b"deep/er/b.py": b"b"}
+
+
+def test_a_tree_without_a_record_is_not_used(open_store):
     first = open_store()
     tree, _ = Snapshot(SAMPLE).put(first)
     first.close()
@@ -279,14 +303,34 @@ def test_a_tree_that_was_being_made_into_another_is_not_used(open_store):
     assert again == tree and contents(tree) == expected(SAMPLE)
 
 
+def test_a_tree_that_was_being_made_into_another_is_hashed_before_it_is_used(open_store):
+    first = open_store()
+    tree, _ = Snapshot(SAMPLE).put(first)
+    entries = dict(SAMPLE, **{"0/p/a.py": b"new", "0/p/n.py": b"n"})
+    Snapshot(entries).aim(first)
+    Snapshot(entries).lacks(first)
+    first.close()
+    edit(tree + b"/0/p/run.sh")
+    edit(tree + b"/0/p/stray")
+    for entries, sent in ((entries, [b"new", b"n", b"#!/bin/sh\n"]), (SAMPLE, [])):
+        second = open_store("r2")
+        again, missing = Snapshot(entries).put(second)
+        second.close()
+        assert again == tree and missing == sent and contents(tree) == expected(entries)
+
+
 def test_byte_code_stays_with_its_source(open_store):
-    for number in range(4):
-        opened = open_store("r%d" % number)
-        tree, _ = Snapshot(dict(SAMPLE, **{"0/p/n.py": b"%d" % number})).put(opened)
-        os.mkdir(tree + b"/0/p/__pycache__")
-        for name in (b"a.cpython-311.pyc", b"a.cpython-311-pytest-9.2.0.pyc", b"n.cpython-311.pyc", b"odd"):
-            edit(tree + b"/0/p/__pycache__/" + name)
-        opened.close()
+    opened = open_store()
+    tree, _ = Snapshot(dict(SAMPLE, **{"0/p/n.py": b"n"})).put(opened)
+    os.mkdir(tree + b"/0/p/__pycache__")
+    for name in (b"a.cpython-311.pyc", b"a.cpython-311-pytest-9.2.0.pyc", b"n.cpython-311.pyc", b"odd"):
+        edit(tree + b"/0/p/__pycache__/" + name)
+    opened.close()
     tree, _ = Snapshot(SAMPLE).put(open_store("last"))
     kept = sorted(os.listdir(tree + b"/0/p/__pycache__"))
     assert kept == [b"a.cpython-311-pytest-9.2.0.pyc", b"a.cpython-311.pyc"]
+
+
+def test_the_path_of_a_tree_is_its_projects(open_store, base):
+    tree, _ = Snapshot(SAMPLE).put(open_store())
+    assert tree == os.fsencode(os.path.join(os.path.realpath(base), "trees", KEY))

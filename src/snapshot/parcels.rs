@@ -1,0 +1,270 @@
+//! Puts the contents that a machine lacks into parcels for the wire: many small ones in one, a large one in many.
+//!
+//! Reads files, so it blocks; knows no frame and no connection. No content is ever completed
+//! whose bytes don't have the hash that the manifest promised.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use flate2::write::ZlibEncoder;
+use flate2::{Compress, Compression, FlushCompress, Status};
+use sha2::{Digest as _, Sha256};
+
+use super::digest::Digest;
+use super::error::SnapshotError;
+use super::hashing;
+use super::manifest::Manifest;
+use super::recipe::{Chunker, LARGE, Patching, Recipe, Recipes};
+use super::scan::Sources;
+use super::splice::Splice;
+
+/// How much goes into one parcel; a content that is larger gets several.
+pub const PARCEL: usize = 1 << 20;
+
+/// The first parcel is small, so that the machine has something to do early.
+const FIRST_PARCEL: usize = 64 << 10;
+
+/// Below this many bytes compression saves nothing that anybody would notice.
+const WORTH_COMPRESSING: usize = 256;
+
+/// A content that is to be sent: the number of a file that has it, and how much of it has arrived already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub file: u32,
+    pub arrived: u64,
+    /// Another content that the machine has in its place.
+    pub old: Option<Digest>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parcel {
+    /// Contents of these files, one after the other.
+    Pack { files: Vec<u32>, compressed: bool, data: Bytes },
+    /// A piece of one content.
+    Part { file: u32, offset: u64, compressed: bool, data: Bytes },
+    /// A piece of one content in terms of another one.
+    Patch { file: u32, offset: u64, old: Digest, steps: Vec<Splice>, data: Bytes },
+}
+
+/// The wanted contents, parcel by parcel. Ends after the first error.
+pub struct Parcels {
+    waiting: VecDeque<Content>,
+    current: Option<Reading>,
+    patching: Option<(Patching, Content)>,
+    limit: usize,
+    engine: Compress,
+    recipes: Option<Recipes>,
+}
+
+struct Content {
+    wanted: Wanted,
+    digest: Digest,
+    size: u64,
+    path: PathBuf,
+}
+
+impl Parcels {
+    /// Fails if the machine asks for a content that the snapshot does not have.
+    pub fn new(
+        manifest: &Manifest,
+        sources: &Sources,
+        wanted: impl IntoIterator<Item = Wanted>,
+        recipes: Option<Recipes>,
+    ) -> Result<Self, SnapshotError> {
+        let files = manifest.files();
+        let waiting = wanted.into_iter().map(|wanted| {
+            let (digest, size) = *files.get(wanted.file as usize).ok_or(SnapshotError::UnknownFile(wanted.file))?;
+            let path = sources.get(&digest).ok_or(SnapshotError::UnknownFile(wanted.file))?.clone();
+            Ok(Content { wanted, digest, size, path })
+        });
+        Ok(Self {
+            waiting: waiting.collect::<Result<_, SnapshotError>>()?,
+            current: None,
+            patching: None,
+            limit: FIRST_PARCEL,
+            engine: Compress::new(Compression::fast(), true),
+            recipes,
+        })
+    }
+
+    /// The next parcel, compressed if that is wished and saves something.
+    pub fn next(&mut self, compress: bool) -> Option<Result<Parcel, SnapshotError>> {
+        let next = self.advance(compress);
+        if next.is_err() {
+            self.waiting.clear();
+            self.patching = None;
+            self.current = None;
+        }
+        next.transpose()
+    }
+
+    fn advance(&mut self, compress: bool) -> Result<Option<Parcel>, SnapshotError> {
+        if let Some((mut patching, content)) = self.patching.take() {
+            let piece = patching.next(PARCEL as u64).map_err(|error| read_error(&content.path, error))?;
+            if let Some((offset, steps, data)) = piece {
+                let (file, old) = (content.wanted.file, patching.old);
+                self.patching = Some((patching, content));
+                return Ok(Some(Parcel::Patch { file, offset, old, steps, data }));
+            }
+        }
+        if self.current.is_none() {
+            match self.waiting.front() {
+                None => return Ok(None),
+                Some(content) if content.size <= PARCEL as u64 => return self.pack(compress).map(Some),
+                Some(_) => {}
+            }
+            let content = self.waiting.pop_front().expect("there is a front");
+            if let Some(patching) = self.patch(&content)? {
+                self.patching = Some((patching, content));
+                return self.advance(compress);
+            }
+            let recorded = content.size >= LARGE && self.recipes.is_some();
+            self.current = Some(Reading::start(content, recorded.then(Chunker::default))?);
+        }
+        let Some(mut reading) = self.current.take() else { return Ok(None) };
+        let parcel = reading.next_part(&mut self.engine, compress)?;
+        match (reading.offset < reading.content.size, self.recipes.as_ref(), reading.chunker.take()) {
+            (true, _, chunker) => {
+                reading.chunker = chunker;
+                self.current = Some(reading);
+            }
+            // Without its recipe the next edit costs more on the wire, and is just as right.
+            (false, Some(recipes), Some(chunker)) => {
+                recipes.save(&reading.content.digest, &chunker.finish()).ok();
+            }
+            _ => {}
+        }
+        Ok(Some(parcel))
+    }
+
+    /// As many small contents as fit.
+    fn pack(&mut self, compress: bool) -> Result<Parcel, SnapshotError> {
+        let (mut files, mut data) = (Vec::new(), Vec::with_capacity(self.limit));
+        while let Some(content) = self.waiting.front() {
+            if content.size > PARCEL as u64 || (!files.is_empty() && data.len() + content.size as usize > self.limit) {
+                break;
+            }
+            let Content { wanted, digest, size, path } = self.waiting.pop_front().expect("there is a front");
+            let start = data.len();
+            let file = hashing::open(&path).map_err(|error| read_error(&path, error))?;
+            file.take(size + 1).read_to_end(&mut data).map_err(|error| read_error(&path, error))?;
+            if (data.len() - start) as u64 != size || Digest::of(&data[start..]) != digest {
+                return Err(SnapshotError::Changed { path });
+            }
+            files.push(wanted.file);
+        }
+        self.limit = (self.limit * 4).min(PARCEL);
+        let (compressed, data) = packed(&mut self.engine, data, compress);
+        Ok(Parcel::Pack { files, compressed, data })
+    }
+
+    /// A large content in terms of the one that the machine has, if it is known what that was made of.
+    fn patch(&self, content: &Content) -> Result<Option<Patching>, SnapshotError> {
+        let Content { wanted, digest, size, path } = content;
+        let (Some(recipes), Some(old), true) = (&self.recipes, wanted.old, *size >= LARGE && wanted.arrived == 0)
+        else {
+            return Ok(None);
+        };
+        let Some(before) = recipes.load(&old) else { return Ok(None) };
+        let file = hashing::open(path).map_err(|error| read_error(path, error))?;
+        let after = Recipe::of(&file).map_err(|error| read_error(path, error))?;
+        if after.size() != *size {
+            return Err(SnapshotError::Changed { path: path.clone() });
+        }
+        recipes.save(digest, &after).ok();
+        let patching = Patching::new(file, old, after.differences(&before));
+        Ok((patching.inserted() <= size / 2).then_some(patching))
+    }
+}
+
+impl fmt::Debug for Parcels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parcels").field("waiting", &self.waiting.len()).finish()
+    }
+}
+
+/// Compresses a manifest, or what is to become of one.
+pub fn compress(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
+    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
+    written.expect("writing to memory does not fail")
+}
+
+fn packed(engine: &mut Compress, data: Vec<u8>, compress: bool) -> (bool, Bytes) {
+    let smaller = (compress && data.len() >= WORTH_COMPRESSING).then(|| compress_if_smaller(engine, &data)).flatten();
+    (smaller.is_some(), Bytes::from(smaller.unwrap_or(data)))
+}
+
+/// Nothing unless an eighth is saved.
+fn compress_if_smaller(engine: &mut Compress, data: &[u8]) -> Option<Vec<u8>> {
+    let mut smaller = Vec::with_capacity(data.len() - data.len() / 8);
+    engine.reset();
+    let status = engine.compress_vec(data, &mut smaller, FlushCompress::Finish);
+    matches!(status, Ok(Status::StreamEnd)).then_some(smaller)
+}
+
+struct Reading {
+    content: Content,
+    offset: u64,
+    file: File,
+    hasher: Sha256,
+    chunker: Option<Chunker>,
+    /// Turns false with the first piece that did not get smaller: the rest won't either.
+    compressible: bool,
+}
+
+impl Reading {
+    /// What has arrived already is hashed again, and not sent.
+    fn start(content: Content, chunker: Option<Chunker>) -> Result<Self, SnapshotError> {
+        let file = hashing::open(&content.path).map_err(|error| read_error(&content.path, error))?;
+        let arrived = content.wanted.arrived.min(content.size.saturating_sub(1));
+        let mut reading = Self { content, offset: 0, file, hasher: Sha256::new(), chunker, compressible: true };
+        while reading.offset < arrived {
+            reading.read((arrived - reading.offset).min(PARCEL as u64))?;
+        }
+        Ok(reading)
+    }
+
+    fn read(&mut self, length: u64) -> Result<Vec<u8>, SnapshotError> {
+        let path = &self.content.path;
+        let mut data = Vec::with_capacity(length as usize);
+        let read = (&self.file).take(length).read_to_end(&mut data);
+        if read.map_err(|error| read_error(path, error))? as u64 != length {
+            return Err(SnapshotError::Changed { path: path.clone() });
+        }
+        self.hasher.update(&data);
+        if let Some(chunker) = &mut self.chunker {
+            chunker.feed(&data);
+        }
+        self.offset += length;
+        Ok(data)
+    }
+
+    /// The next piece; the last one only if everything had the right hash.
+    fn next_part(&mut self, engine: &mut Compress, compress: bool) -> Result<Parcel, SnapshotError> {
+        let offset = self.offset;
+        let data = self.read((self.content.size - offset).min(PARCEL as u64))?;
+        if self.offset == self.content.size && Digest::finish(self.hasher.clone()) != self.content.digest {
+            return Err(SnapshotError::Changed { path: self.content.path.clone() });
+        }
+        let tried = compress && self.compressible;
+        let (compressed, data) = packed(engine, data, tried);
+        self.compressible = compressed || !tried;
+        Ok(Parcel::Part { file: self.content.wanted.file, offset, compressed, data })
+    }
+}
+
+fn read_error(path: &Path, error: io::Error) -> SnapshotError {
+    match error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP) {
+        true => SnapshotError::Changed { path: path.into() },
+        false => SnapshotError::Unreadable { path: path.into(), source: error },
+    }
+}
+
+#[cfg(test)]
+#[path = "parcels_tests.rs"]
+mod tests;

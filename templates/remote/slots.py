@@ -1,0 +1,138 @@
+"""The places for trees on a machine: each belongs to a project, and is held by one run at a time.
+
+    trees/<key>[-n]/              a tree
+    trees/<key>[-n].cloudist/     beside it: lock, id, manifest or unfinished, stat, incoming/
+
+Knows what is recorded of a tree, not what is in it. A record is replaced whole or not at all.
+"""
+
+import fcntl
+import hashlib
+import os
+
+from .disk import remove
+from .faults import StoreError
+
+SIDE = ".cloudist"
+GONE = ".gone"
+
+
+class Slot:
+    """Everything here needs its lock, which an flock holds until this process and what was forked from it end."""
+
+    def __init__(self, trees, name):
+        self.name = name
+        self.tree = os.path.join(trees, name)
+        self.side = self.tree + SIDE
+        self._lock = None
+
+    def claim(self):
+        """Takes the lock if nobody has it. Whether it did."""
+        while True:
+            os.makedirs(self.side, 0o700, exist_ok=True)
+            path = self.beside("lock")
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue  # It was pruned just now.
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), os.stat(path)):
+                    self._lock = lock
+                    return True
+                os.close(lock)
+            except FileNotFoundError:
+                os.close(lock)
+            except BlockingIOError:
+                os.close(lock)
+                return False
+            except BaseException:
+                os.close(lock)
+                raise
+
+    def release(self):
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def beside(self, name):
+        return os.path.join(self.side, name)
+
+    def read(self, name):
+        try:
+            with open(self.beside(name), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, name, data):
+        temporary = self.beside(name + ".new")
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.rename(temporary, self.beside(name))
+
+    def drop(self, name):
+        remove(os.fsencode(self.beside(name)))
+
+    def known(self):
+        """The bytes of the manifest that the tree has or was to get."""
+        return self.read("manifest") or self.read("unfinished")
+
+    def remove(self):
+        """Takes the tree away, its record first: what an interruption leaves is never taken for whole."""
+        for path in (self.beside("manifest"), self.beside("unfinished"), self.tree):
+            remove(os.fsencode(path))
+        # From here on another run may make a new one.
+        gone = self.side + GONE
+        remove(os.fsencode(gone))
+        os.rename(self.side, gone)
+        remove(os.fsencode(gone))
+        self.release()
+
+
+def checked_key(key):
+    if not (isinstance(key, str) and 8 <= len(key) <= 64 and key.isalnum() and key.isascii()):
+        raise StoreError("corrupt", "failed to find a place for the snapshot: %r names none" % (key,))
+    return key
+
+
+def claim(trees, key):
+    """The first slot of a project that no other run holds."""
+    number = 0
+    while True:
+        slot = Slot(trees, checked_key(key) + ("-%d" % number if number else ""))
+        if slot.claim():
+            return slot
+        number += 1
+
+
+def by_age(trees):
+    """All slots, the one used last first, each with the time of its last use."""
+    found = []
+    for entry in os.scandir(trees):
+        if entry.name.endswith(SIDE):
+            try:
+                found.append((entry.stat().st_mtime_ns, entry.name[: -len(SIDE)]))
+            except FileNotFoundError:
+                continue
+    return [(time, Slot(trees, name)) for time, name in sorted(found, reverse=True)]
+
+
+def contents_known(base, most=16):
+    """`[key, id]` of the trees that were used last: snapshots of which a machine needs only the difference."""
+    try:
+        slots = by_age(os.path.join(base, "trees"))[:most]
+    except OSError:
+        return []
+    known = [(slot.name.partition("-")[0], (slot.read("id") or b"").decode("ascii", "replace")) for _, slot in slots]
+    return [[key, snapshot] for key, snapshot in known if len(snapshot) == 64]
+
+
+def manifest_of(trees, key, snapshot):
+    """The bytes of a manifest that some tree of a project has, whoever holds it."""
+    for _, slot in by_age(trees):
+        if slot.name.partition("-")[0] == key and (slot.read("id") or b"").decode("ascii", "replace") == snapshot:
+            data = slot.known()
+            if data is not None and hashlib.sha256(data).hexdigest() == snapshot:
+                return data
+    return None
