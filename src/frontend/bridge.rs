@@ -338,7 +338,8 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             ProviderKind::Hosts | ProviderKind::Ec2 => PYTHON.to_owned(),
         },
         env: travel::variables(settings)?.workers,
-        peers: settings.peers == Peers::Auto,
+        // Nothing is nearer to machines of this computer than this computer.
+        peers: settings.peers == Peers::Auto && provider_of(settings) != ProviderKind::Local,
     };
     Ok(Fleet::launch(provider, plan))
 }

@@ -8,6 +8,7 @@ use crate::{
         PROTOCOL,
         runner::{FromRunner, ToRunner},
     },
+    snapshot,
     ssh::{self, Retry},
     templates,
 };
@@ -58,7 +59,7 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     link.outgoing.send_raw(Bytes::from(format!("{:08}{}", templates::RUNNER.len(), templates::RUNNER))).await?;
     let modules: serde_json::Map<_, _> =
         templates::RUNNER_MODULES.iter().map(|(name, source)| ((*name).to_owned(), (*source).into())).collect();
-    let modules = serde_json::to_vec(&modules).expect("texts make JSON");
+    let modules = snapshot::compress(&serde_json::to_vec(&modules).expect("texts make JSON"));
     let hello = ToRunner::Hello { protocol: PROTOCOL, run: start.run.clone(), base: BASE.into() };
     link.outgoing.send_with(&hello, modules.into()).await?;
     if let Some(python) = &start.python {
