@@ -83,8 +83,7 @@ class Slot:
         for path in (self.beside("manifest"), self.beside("unfinished"), self.tree):
             remove(os.fsencode(path))
         # From here on another run may make a new one.
-        gone = self.side + GONE
-        remove(os.fsencode(gone))
+        gone = "%s%s-%d" % (self.side, GONE, os.getpid())
         os.rename(self.side, gone)
         remove(os.fsencode(gone))
         self.release()
@@ -116,6 +115,16 @@ def by_age(trees):
             except FileNotFoundError:
                 continue
     return [(time, Slot(trees, name)) for time, name in sorted(found, reverse=True)]
+
+
+def clear_away(trees):
+    """Removes what runs that were killed had begun to remove."""
+    for entry in os.scandir(trees):
+        if SIDE + GONE in entry.name:
+            try:
+                remove(os.fsencode(entry.path))
+            except OSError:
+                pass  # The run lives, and does so itself.
 
 
 def contents_known(base, most=16):

@@ -11,7 +11,7 @@ import time
 from .attic import Attic
 from .faults import StoreError
 from .manifest import HEADER, LIMIT, Manifest, inflate, spliced
-from .slots import by_age, checked_key, claim, manifest_of
+from .slots import by_age, checked_key, claim, clear_away, manifest_of
 from .trees import Tree
 from .uploads import Uploads
 
@@ -186,6 +186,7 @@ class Store:
     def prune(self):
         """Drops what was used least recently, trees nobody holds and contents in the attic, until the rest is small
         enough."""
+        clear_away(self.trees)
         found = [(time, int(slot.read("bytes") or 0), slot) for time, slot in by_age(self.trees)]
         found.extend(self.attic.files())
         found.sort(key=lambda each: each[0], reverse=True)

@@ -47,8 +47,7 @@ class Closed(Exception):
 
 
 def modules():
-    names = ["services", "store", "processes", "commands", "queues", "pool", "workers", "zygote", "worker"]
-    names += [path.stem for path in TEMPLATES.glob("worker_*.py")]
+    names = [path.stem for path in TEMPLATES.glob("*.py") if path.stem not in ("runner", "steward")]
     return {name: (TEMPLATES / (name + ".py")).read_text() for name in names}
 
 
@@ -145,20 +144,16 @@ class Machine:
         """Sends files as a snapshot; returns the tree."""
         import hashlib
 
-        records, contents = [], {}
+        records = []
         for path, content in sorted(files.items()):
             data = content if isinstance(content, bytes) else content.encode()
             digest = hashlib.sha256(data).hexdigest()
-            contents[digest] = data
             records.append(b"f %d %s %s\0" % (len(data), digest.encode(), path.encode()))
         manifest = b"cloudist-manifest 1\n" + b"".join(records)
         snapshot = hashlib.sha256(manifest).hexdigest()
-        self.send({"t": "snapshot", "id": snapshot}, zlib.compress(manifest))
-        for digest in self.wait("need").json():
-            self.send(
-                {"t": "blob", "hash": digest, "size": len(contents[digest]), "offset": 0, "z": False},
-                contents[digest],
-            )
+        self.send({"t": "snapshot", "id": snapshot, "key": "0123456789abcdef"}, zlib.compress(manifest))
+        contents = [content if isinstance(content, bytes) else content.encode() for _, content in sorted(files.items())]
+        self.send({"t": "pack", "files": list(range(len(contents))), "z": False}, b"".join(contents))
         self.send({"t": "build", "id": snapshot})
         return self.wait("built")["tree"]
 

@@ -78,7 +78,7 @@ def test_processes_that_build_damage_and_prune_at_once(base, processes):
     ]
     for child in children:
         out, err = child.communicate()
-        assert (out, err) == (b"whole\n", b"")
+        assert (out, err.decode()) == (b"whole\n", "")
 
 
 def test_a_run_that_was_killed_leaves_nothing_in_the_way(open_store, base):
