@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 pub use command::{Command, CommandId, Signal};
 pub use error::{ExitText, MachineError, Stage};
 pub use prepare::{InitPlan, Preparation, SessionPlan};
-pub use supply::{Contents, PORTS, Peer, SeedOrder, Supply};
+pub use supply::{Contents, Peer, SeedOrder, Supply};
 pub use timings::Timings;
 
 use self::{boot::Booted, link::Link, tenancy::Steward};

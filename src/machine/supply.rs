@@ -3,7 +3,7 @@
 //! What the two ends say to each other about it. Who gets it from whom is decided elsewhere.
 
 use super::{Command, Event, MachineError, Teller, link::Link, prepare::refused};
-use crate::protocol::runner::{FromRunner, ToRunner};
+use crate::protocol::runner::{FromRunner, SEED_PORTS, ToRunner};
 
 /// What a machine tells about contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +48,6 @@ pub struct SeedOrder {
     pub key: String,
 }
 
-/// The ports that seeds listen on, the last one excluded. Machines let each other in there.
-pub const PORTS: (u16, u16) = (28_100, 28_164);
-
 /// Waits to be told where to get what is lacking.
 pub(super) async fn supply(
     link: &mut Link,
@@ -72,7 +69,7 @@ pub(super) async fn supply(
 /// The order to serve others, in the runner's words.
 pub(super) fn seed_message(order: SeedOrder, id: String) -> ToRunner {
     let SeedOrder { secret, certificate, key } = order;
-    ToRunner::Seed { id, secret, certificate, key, ports: PORTS }
+    ToRunner::Seed { id, secret, certificate, key, ports: (SEED_PORTS.start, SEED_PORTS.end) }
 }
 
 /// What a runner that serves others has said about it, or any other message as it was.
