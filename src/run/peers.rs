@@ -40,12 +40,7 @@ struct Seed {
 
 impl Peers {
     pub fn new(wanted: bool) -> Self {
-        Self {
-            spread: Spread::new(wanted),
-            began: Instant::now(),
-            credentials: None,
-            seeds: BTreeMap::new(),
-        }
+        Self { spread: Spread::new(wanted), began: Instant::now(), credentials: None, seeds: BTreeMap::new() }
     }
 
     pub fn hear(&mut self, machine: MachineId, contents: Contents) {

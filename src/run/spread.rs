@@ -153,7 +153,7 @@ impl Spread {
         if self.waiting.is_empty() {
             return None;
         }
-        self.from_here().map(|taking| taking.patience).filter(|patience| *patience > now).min()
+        self.sent_from_here().map(|taking| taking.patience).filter(|patience| *patience > now).min()
     }
 
     fn source(&self, machine: MachineId, now: Duration) -> Option<Source> {
@@ -167,11 +167,10 @@ impl Spread {
             Some(_) => return None,
             None => {}
         }
-        let is_seed_near = [Seeding::Able, Seeding::Asked].iter().any(|state| {
-            self.seeds_for(standing, *state).next().is_some()
-        });
-        let busy = self.from_here().filter(|taking| now < taking.patience).count();
-        (!is_seed_near && busy == 0 && self.from_here().count() < FROM_HERE).then_some(Source::Here)
+        let is_seed_near =
+            [Seeding::Able, Seeding::Asked].iter().any(|state| self.seeds_for(standing, *state).next().is_some());
+        let busy = self.sent_from_here().filter(|taking| now < taking.patience).count();
+        (!is_seed_near && busy == 0 && self.sent_from_here().count() < FROM_HERE).then_some(Source::Here)
     }
 
     /// One more seed as long as those that are there, or will be, have no room for all.
@@ -203,9 +202,10 @@ impl Spread {
     }
 
     fn seeds_for<'a>(&'a self, standing: &'a Standing, state: Seeding) -> impl Iterator<Item = MachineId> + 'a {
-        let fit = self.machines.iter().filter(move |(machine, other)| {
-            other.seeding == state && !standing.failed.contains(machine)
-        });
+        let fit = self
+            .machines
+            .iter()
+            .filter(move |(machine, other)| other.seeding == state && !standing.failed.contains(machine));
         fit.map(|(machine, _)| *machine)
     }
 
@@ -215,7 +215,7 @@ impl Spread {
     }
 
     /// The transfers from here to machines that could have waited.
-    fn from_here(&self) -> impl Iterator<Item = Taking> + '_ {
+    fn sent_from_here(&self) -> impl Iterator<Item = Taking> + '_ {
         let waiters = self.machines.values().filter(|standing| self.may_take_from_others(standing));
         waiters.filter_map(|standing| standing.takes).filter(|taking| taking.source == Source::Here)
     }

@@ -125,7 +125,8 @@ fn everybody_is_served_in_whatever_order_things_happen() {
         let mut random = StdRng::seed_from_u64(seed);
         let mut spread = Spread::new(true);
         let mut now = Duration::ZERO;
-        let mut possible: Vec<Next> = (0..random.random_range(1..40)).map(|number| Next::Asks(machine(number))).collect();
+        let mut possible: Vec<Next> =
+            (0..random.random_range(1..40)).map(|number| Next::Asks(machine(number))).collect();
         let mut served = BTreeSet::new();
         let mut gone = BTreeSet::new();
         let asked: BTreeSet<MachineId> = (0..possible.len() as u32).map(machine).collect();
@@ -176,13 +177,14 @@ fn everybody_is_served_in_whatever_order_things_happen() {
             }
             now += Duration::from_millis(random.random_range(0..2_000));
         }
-        let unserved: Vec<_> = asked.iter().filter(|machine| !served.contains(machine) && !gone.contains(machine)).collect();
+        let unserved: Vec<_> =
+            asked.iter().filter(|machine| !served.contains(machine) && !gone.contains(machine)).collect();
         assert!(unserved.is_empty(), "seed {seed}: {unserved:?} wait for ever");
     }
 }
 
 fn check(spread: &Spread, seed: u64) {
-    assert!(spread.from_here().count() <= FROM_HERE, "seed {seed}");
+    assert!(spread.sent_from_here().count() <= FROM_HERE, "seed {seed}");
     for machine in spread.machines.keys() {
         assert!(spread.served_by(*machine) <= PER_SEED, "seed {seed}");
     }
