@@ -3,7 +3,10 @@
 //! What the two ends say to each other about it. Who gets it from whom is decided elsewhere.
 
 use super::{Command, Event, MachineError, Teller, link::Link, prepare::refused};
-use crate::protocol::runner::{FromRunner, SEED_PORTS, ToRunner};
+use crate::{
+    model::SEED_PORTS,
+    protocol::runner::{FromRunner, ToRunner},
+};
 
 /// What a machine tells about contents.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,6 @@ use super::{TestName, WireTest};
 /// What the runner writes before its first frame.
 pub const MAGIC: &[u8] = b"\0cloudist-runner 1\n";
 
-/// Where machines listen for each other, as long as one of these is free. They have to be let in there.
-pub const SEED_PORTS: std::ops::Range<u16> = 28_100..28_164;
-
 #[derive(Debug, Serialize)]
 #[serde(tag = "t", rename_all = "kebab-case")]
 pub enum ToRunner {

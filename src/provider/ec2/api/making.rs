@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{
 
 use super::{Blueprint, Cloud, FleetOrder, FleetReply, Launched, PoolError, gone};
 use crate::{
-    protocol::runner::SEED_PORTS,
+    model::SEED_PORTS,
     provider::ec2::{error::Ec2Error, offer::Market},
 };
 
