@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     environment::Wish,
-    plan::{ProviderKind, Settings},
+    plan::{Peers, ProviderKind, Settings},
     protocol::{
         PROTOCOL,
         bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
@@ -243,6 +243,8 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             ProviderKind::Hosts | ProviderKind::Ec2 => PYTHON.to_owned(),
         },
         env: travel::variables(settings)?.workers,
+        // Nothing is nearer to machines of this computer than this computer.
+        peers: settings.peers == Peers::Auto && provider_of(settings) != ProviderKind::Local,
     };
     Ok(Fleet::launch(provider, plan))
 }

@@ -1,5 +1,7 @@
 //! From a lease to a runner that answers.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 
 use super::{Event, MachineError, Stage, Start, Teller, Timings, link::Link};
@@ -8,6 +10,7 @@ use crate::{
         PROTOCOL,
         runner::{FromRunner, ToRunner},
     },
+    snapshot,
     ssh::{self, Retry},
     templates,
 };
@@ -26,6 +29,13 @@ def r(n):
         b += c
     return b
 exec(compile(r(int(r(8))), "<cloudist runner>", "exec"))"#;
+
+/// The runner's further modules as they travel.
+static MODULES: LazyLock<Bytes> = LazyLock::new(|| {
+    let modules: serde_json::Map<_, _> =
+        templates::RUNNER_MODULES.iter().map(|(name, source)| ((*name).to_owned(), (*source).into())).collect();
+    snapshot::compress(&serde_json::to_vec(&modules).expect("texts make JSON")).into()
+});
 
 /// What is known once the runner answers.
 pub struct Booted {
@@ -56,11 +66,8 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
         .map_err(|error| MachineError::Boot { machine: machine.clone(), detail: crate::text::chain(&error) })?;
     let mut link = Link::new(machine, session, child);
     link.outgoing.send_raw(Bytes::from(format!("{:08}{}", templates::RUNNER.len(), templates::RUNNER))).await?;
-    let modules: serde_json::Map<_, _> =
-        templates::RUNNER_MODULES.iter().map(|(name, source)| ((*name).to_owned(), (*source).into())).collect();
-    let modules = serde_json::to_vec(&modules).expect("texts make JSON");
     let hello = ToRunner::Hello { protocol: PROTOCOL, run: start.run.clone(), base: BASE.into() };
-    link.outgoing.send_with(&hello, modules.into()).await?;
+    link.outgoing.send_with(&hello, MODULES.clone()).await?;
     if let Some(python) = &start.python {
         // Importing pytest takes longer than most syncs: it begins now.
         link.outgoing.send(&ToRunner::Prepare { python: python.clone(), env: start.env.clone() }).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::{SeedOrder, Supply};
 use crate::{
     model::{FileId, WorkerId},
     protocol::runner::{FileSpec, RunTest},
@@ -57,6 +58,10 @@ pub enum Command {
         id: CommandId,
         globs: Vec<String>,
     },
+    /// Where to get what it said it lacks.
+    Take(Supply),
+    /// Serves other machines of the run.
+    Seed(Box<SeedOrder>),
     /// Ends the runner and the connection.
     Finish,
 }

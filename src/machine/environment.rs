@@ -3,13 +3,14 @@
 //! Brings what the machine says that it can't fetch. Decides nothing about what belongs into an environment.
 
 use bytes::Bytes;
-use tokio::{fs, io::AsyncReadExt};
+use tokio::{fs, io::AsyncReadExt, sync::mpsc};
 
-use super::{Event, MachineError, Stage, Teller, link::Link};
+use super::{Command, Event, MachineError, Stage, Teller, link::Link, supply};
 use crate::{
     environment::{self, Description, File, Request},
     protocol::runner::{EnvironmentNeed, FromRunner, ToRunner},
-    snapshot, text,
+    snapshot::{self, Digest},
+    text,
 };
 
 /// Bytes of a file in one message.
@@ -22,12 +23,27 @@ pub async fn ask(link: &mut Link, request: &Request) -> Result<(), MachineError>
 }
 
 /// Waits until the environment is there; answers its interpreter, if it has one of its own.
-pub async fn settle(link: &mut Link, request: &Request, teller: &Teller) -> Result<Option<String>, MachineError> {
+///
+/// Others may be served from `snapshot` meanwhile: building takes longer than handing on.
+pub async fn settle(
+    link: &mut Link,
+    request: &Request,
+    (snapshot, orders): (&Digest, &mut mpsc::UnboundedReceiver<Command>),
+    teller: &Teller,
+) -> Result<Option<String>, MachineError> {
     let machine = link.machine().to_owned();
     let failed = |detail: String| MachineError::Environment { machine: machine.clone(), detail, log: String::new() };
     let mut brought: Option<(Request, Vec<File>)> = None;
     loop {
-        let (message, blob) = link.incoming.next_of_environment().await?;
+        let (message, blob) = tokio::select! {
+            message = link.incoming.next_of_environment() => message?,
+            Some(order) = orders.recv() => {
+                if let Command::Seed(order) = order {
+                    link.outgoing.send(&supply::seed_message(*order, snapshot.to_string())).await?;
+                }
+                continue;
+            }
+        };
         match message {
             FromRunner::EnvOutput => teller.tell(Event::InitOutput(blob)).await,
             FromRunner::EnvNeed(EnvironmentNeed::Wheelhouse { machine: tags }) => {
@@ -57,7 +73,10 @@ pub async fn settle(link: &mut Link, request: &Request, teller: &Teller) -> Resu
                 return Err(MachineError::Environment { machine, detail: tail, log });
             }
             FromRunner::Error { message, .. } => return Err(failed(message)),
-            other => return Err(failed(format!("its runner sent {other:?} out of turn"))),
+            other => match supply::about_seeding(other) {
+                Ok(contents) => teller.tell(Event::Contents(contents)).await,
+                Err(other) => return Err(failed(format!("its runner sent {other:?} out of turn"))),
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod link;
 mod prepare;
 mod serve;
+mod supply;
 mod sync;
 mod tenancy;
 mod timings;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 pub use command::{Command, CommandId, Signal};
 pub use error::{ExitText, MachineError, Stage};
 pub use prepare::{InitPlan, Preparation, SessionPlan};
+pub use supply::{Contents, Peer, SeedOrder, Supply};
 pub use timings::Timings;
 
 use self::{boot::Booted, link::Link, tenancy::Steward};
@@ -41,6 +43,8 @@ pub enum Event {
     Prepared(Facts),
     /// A message of its runner about work.
     Message(FromRunner, Bytes),
+    /// What it has and lacks of the snapshot.
+    Contents(Contents),
     /// It will be taken away, and soon.
     Leaving { within: Duration },
     /// It is gone, and whatever it had not finished with it. Nothing follows.
@@ -102,7 +106,7 @@ async fn live(
 ) -> Result<(), MachineError> {
     let (mut link, booted) = tokio::select! {
         booted = boot::boot(&start, teller) => booted?,
-        () = finish_requested(commands) => return Ok(()),
+        () = finish_requested(commands, None) => return Ok(()),
         () = start.lease.ended.cancelled() => return Err(ended(&start.lease, Stage::Connect)),
     };
     let result = match start.lease.tenancy {
@@ -144,19 +148,31 @@ async fn work(
     commands: &mut mpsc::UnboundedReceiver<Command>,
     teller: &Teller,
 ) -> Result<(), MachineError> {
+    let (orders, mut waiting) = mpsc::unbounded_channel();
     let (facts, ground) = tokio::select! {
-        prepared = prepare::prepare(link, booted, provided_python, preparation, teller) => prepared?,
-        () = finish_requested(commands) => return Ok(()),
+        prepared = prepare::prepare(link, booted, provided_python, preparation, &mut waiting, teller) => prepared?,
+        () = finish_requested(commands, Some(&orders)) => return Ok(()),
     };
+    while let Ok(order) = waiting.try_recv() {
+        serve::obey_one(&mut link.outgoing, &ground, order).await?;
+    }
     teller.tell(Event::Prepared(facts)).await;
     serve::serve(link, &ground, commands, teller).await
 }
 
-/// Waits for the order to finish; work can't be asked of a machine that isn't ready.
-async fn finish_requested(commands: &mut mpsc::UnboundedReceiver<Command>) {
+/// Waits for the order to finish; work can't be asked of a machine that isn't ready. What is said about contents is
+/// passed on.
+async fn finish_requested(
+    commands: &mut mpsc::UnboundedReceiver<Command>,
+    orders: Option<&mpsc::UnboundedSender<Command>>,
+) {
     while let Some(command) = commands.recv().await {
-        if matches!(command, Command::Finish) {
-            return;
+        match (command, orders) {
+            (Command::Finish, _) => return,
+            (command @ (Command::Take(_) | Command::Seed(_)), Some(orders)) => {
+                orders.send(command).ok();
+            }
+            _ => {}
         }
     }
 }

@@ -8,12 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::{
-    Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller,
+    Command, Contents, Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller,
     boot::Booted,
     environment,
     link::Link,
+    supply,
     sync::{self, Synced},
 };
 use crate::{
@@ -96,6 +98,7 @@ pub async fn prepare(
     booted: Booted,
     provided_python: Option<String>,
     preparation: &mut PreparationReceiver,
+    orders: &mut mpsc::UnboundedReceiver<Command>,
     teller: &Teller,
 ) -> Result<(Facts, Ground), MachineError> {
     let preparation = tokio::select! {
@@ -112,8 +115,10 @@ pub async fn prepare(
     link.enter(Stage::Sync);
     teller.tell(Event::Entered(Stage::Sync)).await;
     let before = link.outgoing.written;
-    let Synced { tree, round_trips } = sync::sync(link, &preparation, booted.known).await?;
-    timings.round_trips = round_trips;
+    let synced = sync::sync(link, &preparation, booted.known, orders, teller).await?;
+    let Synced { tree, round_trips, from_others } = synced;
+    teller.tell(Event::Contents(Contents::Whole)).await;
+    (timings.round_trips, timings.from_others) = (round_trips, from_others);
     timings.sent = link.outgoing.written - before;
     timings.ended("sync");
     let mapping = Mapping::new(preparation.snapshot.layout.clone(), &tree);
@@ -121,7 +126,7 @@ pub async fn prepare(
     let mut made = None;
     if let Some(request) = &preparation.environment {
         environment::enter(link, teller).await;
-        made = environment::settle(link, request, teller).await?;
+        made = environment::settle(link, request, (&preparation.id, &mut *orders), teller).await?;
         timings.ended("environment");
     }
     let chosen = preparation.python.clone().or(made).or(provided_python);
@@ -129,7 +134,7 @@ pub async fn prepare(
     if let Some(init) = &preparation.init {
         link.enter(Stage::Init);
         teller.tell(Event::Entered(Stage::Init)).await;
-        init_cached = run_init(link, init, &cwd, chosen.clone(), teller).await?;
+        init_cached = run_init(link, init, &cwd, chosen.clone(), (&preparation.id, orders), teller).await?;
     }
     timings.ended("init");
     link.enter(Stage::Serve);
@@ -157,6 +162,7 @@ async fn run_init(
     init: &InitPlan,
     cwd: &str,
     python: Option<String>,
+    (snapshot, orders): (&Digest, &mut mpsc::UnboundedReceiver<Command>),
     teller: &Teller,
 ) -> Result<bool, MachineError> {
     let machine = link.machine().to_owned();
@@ -169,13 +175,25 @@ async fn run_init(
     };
     link.outgoing.send(&message).await?;
     loop {
-        match link.incoming.next().await? {
+        let message = tokio::select! {
+            message = link.incoming.next() => message?,
+            Some(order) = orders.recv() => {
+                if let Command::Seed(order) = order {
+                    link.outgoing.send(&supply::seed_message(*order, snapshot.to_string())).await?;
+                }
+                continue;
+            }
+        };
+        match message {
             (FromRunner::InitOutput, bytes) => teller.tell(Event::InitOutput(bytes)).await,
             (FromRunner::InitDone { status: 0, cached, .. }, _) => return Ok(cached),
             (FromRunner::InitDone { status, tail, log, .. }, _) => {
                 return Err(MachineError::Init { machine, status: ExitText(status), tail, log });
             }
-            (other, _) => return Err(refused(&machine, other)),
+            (other, _) => match supply::about_seeding(other) {
+                Ok(contents) => teller.tell(Event::Contents(contents)).await,
+                Err(other) => return Err(refused(&machine, other)),
+            },
         }
     }
 }

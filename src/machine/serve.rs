@@ -8,6 +8,7 @@ use super::{
     Command, Event, MachineError, Teller,
     link::{Incoming, Link, Outgoing},
     prepare::Ground,
+    supply,
 };
 use crate::protocol::runner::{FileSpec, ToRunner};
 
@@ -32,23 +33,34 @@ async fn obey(
     commands: &mut mpsc::UnboundedReceiver<Command>,
 ) -> Result<(), MachineError> {
     while let Some(command) = commands.recv().await {
-        let (message, blob) = match command {
-            Command::Finish => return Ok(()),
-            Command::Stdin { id, data, eof } => (ToRunner::Stdin { id, eof }, data),
-            other => match translate(other, ground) {
-                Some(message) => (message, Bytes::new()),
-                None => continue,
-            },
-        };
-        outgoing.send_with(&message, blob).await?;
+        if matches!(command, Command::Finish) {
+            break;
+        }
+        obey_one(outgoing, ground, command).await?;
     }
     Ok(())
+}
+
+pub async fn obey_one(outgoing: &mut Outgoing, ground: &Ground, command: Command) -> Result<(), MachineError> {
+    let (message, blob) = match command {
+        Command::Stdin { id, data, eof } => (ToRunner::Stdin { id, eof }, data),
+        other => match translate(other, ground) {
+            Some(message) => (message, Bytes::new()),
+            None => return Ok(()),
+        },
+    };
+    outgoing.send_with(&message, blob).await
 }
 
 async fn listen(incoming: &mut Incoming, teller: &Teller) -> Result<std::convert::Infallible, MachineError> {
     loop {
         let (message, blob) = incoming.next().await?;
-        teller.tell(Event::Message(message, blob)).await;
+        teller
+            .tell(match supply::about_seeding(message) {
+                Ok(contents) => Event::Contents(contents),
+                Err(message) => Event::Message(message, blob),
+            })
+            .await;
     }
 }
 
@@ -78,7 +90,8 @@ fn translate(command: Command, ground: &Ground) -> Option<ToRunner> {
         },
         Command::Signal { id, signal } => ToRunner::Signal { id, signal: signal.name() },
         Command::Fetch { id, globs } => ToRunner::Fetch { id, globs, cwd: ground.cwd.clone() },
-        Command::Stdin { .. } | Command::Finish => return None,
+        Command::Seed(order) => supply::seed_message(*order, ground.preparation.id.to_string()),
+        Command::Stdin { .. } | Command::Take(_) | Command::Finish => return None,
     })
 }
 

@@ -15,9 +15,10 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::{
-    MachineError, Preparation,
+    Command, Contents, Event, MachineError, Peer, Preparation, Supply, Teller,
     link::{Link, Outgoing},
     prepare::refused,
+    supply::supply,
 };
 use crate::{
     protocol::runner::{FromRunner, Step, ToRunner},
@@ -40,7 +41,12 @@ const WORTH_COMPRESSING: u64 = 40 << 20;
 pub struct Synced {
     pub tree: String,
     pub round_trips: u32,
+    /// Bytes that came from other machines.
+    pub from_others: u64,
 }
+
+/// As much as this is sent from here without asking.
+const SMALL: u64 = 64 << 10;
 
 /// What goes to the machine before it is asked to build.
 struct Round {
@@ -60,13 +66,32 @@ pub async fn sync(
     link: &mut Link,
     preparation: &Arc<Preparation>,
     known: Vec<(String, String)>,
+    orders: &mut mpsc::UnboundedReceiver<Command>,
+    teller: &Teller,
 ) -> Result<Synced, MachineError> {
     let machine = link.machine().to_owned();
     let (mut round, base) = first_round(preparation, known).await;
-    for trip in 1..=ROUNDS {
-        let (message, body) = send(link, preparation, round).await?;
+    let (mut trip, mut from_others, mut rounds) = (0, 0, 0);
+    while rounds < ROUNDS {
+        trip += 1;
+        let bytes = round.bytes(preparation);
+        let supply = if bytes <= SMALL { Supply::Here } else { supply(link, bytes, orders, teller).await? };
+        let (message, body) = match supply {
+            Supply::Here => {
+                rounds += 1;
+                send(link, preparation, round).await?
+            }
+            Supply::Peer(peer) => {
+                let (bytes, message, body) = fetch(link, preparation, *peer).await?;
+                from_others += bytes;
+                if !matches!(message, FromRunner::Built { .. }) {
+                    teller.tell(Event::Contents(Contents::Failed)).await;
+                }
+                (message, body)
+            }
+        };
         round = match message {
-            FromRunner::Built { tree, .. } => return Ok(Synced { tree, round_trips: trip }),
+            FromRunner::Built { tree, .. } => return Ok(Synced { tree, round_trips: trip, from_others }),
             FromRunner::Need { manifest: true, .. } => {
                 Round { opening: Some(whole_manifest(preparation)), wanted: Vec::new() }
             }
@@ -84,6 +109,35 @@ pub async fn sync(
     }
     let detail = format!("after {ROUNDS} attempts it still lacks contents; is its disk in order?");
     Err(MachineError::Sync { machine, kind: "corrupt".into(), detail })
+}
+
+impl Round {
+    /// What it costs to send it, before compression.
+    fn bytes(&self, preparation: &Preparation) -> u64 {
+        let opening = self.opening.as_ref().map_or(0, |(_, blob)| blob.len() as u64);
+        let files = preparation.snapshot.manifest.files();
+        let sizes = self.wanted.iter().map(|wanted| files[wanted.file as usize].1.saturating_sub(wanted.arrived));
+        opening + sizes.sum::<u64>()
+    }
+}
+
+/// Has the machine get what it lacks, the manifest included, from another one. What did arrive counts: the answer is
+/// that to `build`.
+async fn fetch(
+    link: &mut Link,
+    preparation: &Preparation,
+    peer: Peer,
+) -> Result<(u64, FromRunner, Bytes), MachineError> {
+    let Peer { address, port, pin, number, token } = peer;
+    let (id, key) = (preparation.id.to_string(), preparation.key.clone());
+    link.outgoing.send(&ToRunner::FetchFrom { id, key, address, port, pin, number, token }).await?;
+    let mut from_others = 0;
+    loop {
+        match link.incoming.next().await? {
+            (FromRunner::FetchedFrom { bytes }, _) => from_others = bytes,
+            (message, body) => return Ok((from_others, message, body)),
+        }
+    }
 }
 
 /// With what is known of the machine, as much as can be foreseen of what it will need; and the snapshot that it has.

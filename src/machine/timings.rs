@@ -12,13 +12,15 @@ pub struct Timings {
     steps: Vec<(&'static str, Duration)>,
     /// Bytes that the snapshot took on its way to the machine.
     pub sent: u64,
+    /// Bytes of the snapshot that came from other machines.
+    pub from_others: u64,
     /// How often the snapshot had to wait for an answer.
     pub round_trips: u32,
 }
 
 impl Timings {
     pub fn begin() -> Self {
-        Self { began: Instant::now(), steps: Vec::new(), sent: 0, round_trips: 0 }
+        Self { began: Instant::now(), steps: Vec::new(), sent: 0, from_others: 0, round_trips: 0 }
     }
 
     /// A step has ended that began when the one before it ended.
@@ -40,6 +42,10 @@ impl fmt::Display for Timings {
             write!(f, "{step} {:.3} s, ", took.as_secs_f64())?;
         }
         let trips = if self.round_trips == 1 { "trip" } else { "trips" };
-        write!(f, "sent {} bytes, {} round {trips}", self.sent, self.round_trips)
+        write!(f, "sent {} bytes, {} round {trips}", self.sent, self.round_trips)?;
+        match self.from_others {
+            0 => Ok(()),
+            bytes => write!(f, ", {bytes} bytes from other machines"),
+        }
     }
 }

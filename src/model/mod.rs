@@ -5,3 +5,6 @@
 mod ids;
 
 pub use ids::{FileId, MachineId, TestId, WorkerId};
+
+/// Where machines of a run listen for each other, as long as one of these ports is free. They have to be let in there.
+pub const SEED_PORTS: std::ops::Range<u16> = 28_100..28_164;

@@ -10,5 +10,5 @@ mod values;
 pub use environment::EnvironmentChoice;
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
 pub use settings::{
-    Collect, ConfigFile, Ec2Settings, Fallback, Flags, Mode, ProviderKind, SettingError, Settings, Sources,
+    Collect, ConfigFile, Ec2Settings, Fallback, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Sources,
 };

@@ -41,6 +41,14 @@ pub enum ProviderKind {
     Local,
 }
 
+/// Whether machines have the snapshot's contents from each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Peers {
+    #[default]
+    Auto,
+    Off,
+}
+
 /// What to do when spot machines run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
@@ -100,6 +108,7 @@ pub struct Settings {
     pub dnf: Vec<String>,
     pub collect: Collect,
     pub snapshot_limit: ByteSize,
+    pub peers: Peers,
     pub ec2: Ec2Settings,
 }
 
@@ -202,6 +211,7 @@ impl Settings {
             snapshot_limit: read
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
+            peers: read.parsed("peers", "`auto` or `off`", keyword)?.unwrap_or(Peers::Auto),
             ec2: Ec2Settings::read(&read)?,
         })
     }
@@ -360,6 +370,7 @@ macro_rules! keywords {
 
 keywords!(Mode { "test" => Mode::Test, "file" => Mode::File, "no" => Mode::No });
 keywords!(Collect { "auto" => Collect::Auto, "first" => Collect::First, "stream" => Collect::Stream });
+keywords!(Peers { "auto" => Peers::Auto, "off" => Peers::Off });
 keywords!(Fallback { "none" => Fallback::None, "on-demand" => Fallback::OnDemand });
 keywords!(ProviderKind { "ec2" => ProviderKind::Ec2, "hosts" => ProviderKind::Hosts, "local" => ProviderKind::Local });
 

@@ -17,6 +17,8 @@ pub enum ToRunner {
     Pack { files: Vec<u32>, z: bool },
     Part { file: u32, offset: u64, z: bool, from: Option<String>, ops: Vec<Step> },
     Build { id: String },
+    Seed { id: String, secret: String, certificate: String, key: String, ports: (u16, u16) },
+    FetchFrom { id: String, key: String, address: String, port: u16, pin: String, number: u64, token: String },
     Environment,
     EnvFile { name: String, sha256: String, size: u64, offset: u64 },
     Init { command: String, key: String, cwd: String, env: Value, python: String },
@@ -101,6 +103,16 @@ pub enum FromRunner {
         id: String,
         tree: String,
         seconds: f64,
+    },
+    /// Where it serves others; without an address it doesn't, or no longer.
+    Seeding {
+        #[serde(default)]
+        address: Option<String>,
+        #[serde(default)]
+        port: Option<u16>,
+    },
+    FetchedFrom {
+        bytes: u64,
     },
     Error {
         stage: String,

@@ -266,7 +266,10 @@ impl<'a> CommandRun<'a> {
                 self.last_trouble = Some(RunError::NoMachines { source: error });
                 self.machine_gone(machine);
             }
-            FleetEvent::Machine(_, Event::Entered(_) | Event::InitOutput(_) | Event::Differs(_)) => {}
+            FleetEvent::Machine(
+                _,
+                Event::Entered(_) | Event::InitOutput(_) | Event::Differs(_) | Event::Contents(_),
+            ) => {}
         }
     }
 

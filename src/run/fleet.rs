@@ -6,16 +6,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::{self, JoinError, JoinSet},
-    time::timeout,
+    time::{sleep_until, timeout},
 };
 
+use super::peers::Peers;
 use crate::{
     machine::{self, Command, Event, MachineError, Preparation},
     model::MachineId,
@@ -65,6 +66,8 @@ pub struct FleetPlan {
     pub boot_python: String,
     /// The variables that workers get.
     pub env: BTreeMap<String, String>,
+    /// Whether machines may have the snapshot's contents from each other.
+    pub peers: bool,
 }
 
 pub struct Fleet {
@@ -80,6 +83,7 @@ pub struct Fleet {
     event_sender: mpsc::Sender<(MachineId, Event)>,
     preparation: watch::Sender<Option<Arc<Preparation>>>,
     machines: BTreeMap<MachineId, Member>,
+    peers: Peers,
     tasks: JoinSet<()>,
     machine_of: HashMap<task::Id, MachineId>,
     /// What has been told of machines' environments.
@@ -100,6 +104,7 @@ impl Fleet {
     pub fn launch(mut provider: Provider, plan: FleetPlan) -> Self {
         let (lease_sender, leases) = mpsc::channel(EVENTS_WAITING);
         let (event_sender, events) = mpsc::channel(EVENTS_WAITING);
+        let peers = Peers::new(plan.peers);
         let weak_sender = lease_sender.downgrade();
         provider.launch(LaunchRequest { workers: plan.workers }, lease_sender);
         Self {
@@ -113,6 +118,7 @@ impl Fleet {
             event_sender,
             preparation: watch::Sender::new(None),
             machines: BTreeMap::new(),
+            peers,
             tasks: JoinSet::new(),
             machine_of: HashMap::new(),
             differences: BTreeSet::new(),
@@ -180,7 +186,12 @@ impl Fleet {
 
     async fn happens(&mut self) -> FleetEvent {
         loop {
+            while let Some((machine, command)) = self.peers.poll_command() {
+                self.tell(machine, command);
+            }
+            let deadline = self.peers.next_deadline();
             tokio::select! {
+                () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
                 lease = self.leases.recv(), if self.leases_open => match lease {
                     Some(event) => return self.leased(event),
                     None => {
@@ -193,10 +204,15 @@ impl Fleet {
                     return FleetEvent::BudgetSpent;
                 }
                 Some((machine, event)) = self.events.recv() => {
+                    if let Event::Contents(contents) = event {
+                        self.peers.hear(machine, contents);
+                        continue;
+                    }
                     if matches!(event, Event::Lost(_) | Event::Ended)
                         && let Some(member) = self.machines.get_mut(&machine)
                     {
                         member.over = true;
+                        self.peers.lost(machine);
                     }
                     if let Event::Differs(how) = event {
                         // Machines tend to differ alike.
@@ -302,6 +318,7 @@ impl Fleet {
         let error = joined.err()?;
         let member = self.machines.get_mut(&machine)?;
         member.over = true;
+        self.peers.lost(machine);
         let lost = MachineError::Broken { machine: member.name.clone(), detail: error.to_string() };
         Some(FleetEvent::Machine(machine, Event::Lost(lost)))
     }

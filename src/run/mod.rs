@@ -5,7 +5,9 @@
 pub mod command;
 mod error;
 mod fleet;
+mod peers;
 mod preparing;
+mod spread;
 pub mod tests;
 
 pub use error::RunError;

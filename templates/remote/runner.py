@@ -15,6 +15,7 @@ import select
 import signal
 import struct
 import time
+import zlib
 from collections import deque
 from heapq import heappop, heappush
 
@@ -340,7 +341,7 @@ class Runner:
             )
         self.run_id = header["run"]
         self.base = os.path.abspath(os.path.expanduser(header["base"]))
-        self.sources = json.loads(blob.decode("utf-8"))
+        self.sources = json.loads(zlib.decompress(blob).decode("utf-8"))
         sys.meta_path.insert(0, Sources(self.sources))
         try:
             os.makedirs(self.base, mode=0o700, exist_ok=True)

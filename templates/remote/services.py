@@ -15,6 +15,8 @@ STAGES = {
     "pack": "snapshot",
     "part": "snapshot",
     "build": "snapshot",
+    "seed": "snapshot",
+    "fetch-from": "snapshot",
     "init": "init",
     "environment": "environment",
     "env-file": "environment",
@@ -113,7 +115,10 @@ class Services:
         self._store.part(header, blob)
 
     def _on_build(self, header, blob):
-        reply, missing = self._store.build(header["id"])
+        self._build(header["id"])
+
+    def _build(self, snapshot):
+        reply, missing = self._store.build(snapshot)
         if missing is None:
             self._runner.tree = reply["tree"]
         self._runner.send(reply, b"" if missing is None else json.dumps(missing).encode("ascii"))
@@ -123,6 +128,16 @@ class Services:
 
     def _on_env_file(self, header, blob):
         self._environments.file(header, blob)
+
+    def _on_seed(self, header, blob):
+        from .seeding import Seeding
+
+        Seeding(self._runner, self._store).begin(header)
+
+    def _on_fetch_from(self, header, blob):
+        from .fetching import Fetching
+
+        Fetching(self._runner, self._store, self._build).begin(header)
 
     def _on_init(self, header, blob):
         self._commands.init(header)

@@ -153,6 +153,17 @@ class Store:
         seconds = round(time.monotonic() - started, 6)
         return dict(t="built", id=snapshot, tree=tree.slot.tree, seconds=seconds), None
 
+    def aims_at(self, snapshot):
+        """Whether it is known what the snapshot consists of."""
+        return self._awaits_manifest is None and self._tree is not None and self._tree.target.id == snapshot
+
+    def whole(self, snapshot):
+        """The tree of a snapshot, as `Tree.whole` tells of it."""
+        found = self._current().whole(snapshot)
+        if found is None:
+            raise StoreError("corrupt", "failed to hand %s on: it is not whole here" % snapshot)
+        return found
+
     def _current(self):
         if self._tree is None:
             raise StoreError("corrupt", "failed to build the tree: its manifest was never sent")

@@ -209,6 +209,12 @@ class Tree:
         self._standing = set(self.target.directories)
         return []
 
+    def whole(self, snapshot):
+        """Where the tree is, its manifest and the stamps of its files, if it is this snapshot and nothing else."""
+        if not self._is_finished or self.base.id != snapshot or self.target is not self.base:
+            return None
+        return self.root, self.base, self._stamps
+
     def _gather(self, trees):
         target = self.target
         for digest, places in list(self.wanted.items()):

@@ -49,10 +49,13 @@ def test_the_machines_and_what_they_are_made_from(renter):
         ((_, volume, goes_with_it),) = instance.volumes
         assert (volume.volume_type, volume.size, goes_with_it) == ("gp3", 24, True)
         (group,) = instance.groups
-        (rule,) = group.ingress_rules
+        rule, each_other = sorted(group.ingress_rules, key=lambda rule: int(rule.from_port))
         assert (rule.ip_protocol, int(rule.from_port), int(rule.to_port)) == ("tcp", 22, 22)
         assert rule.ip_range["CidrIp"] == "127.0.0.1/32"
         assert not rule.source_group and not rule.prefix_list_id
+        ports = int(each_other.from_port), int(each_other.to_port)
+        assert (each_other.ip_protocol, *ports) == ("tcp", 28100, 28163)
+        assert each_other.source_group["GroupId"] == group.id and not each_other.ip_range
 
     (template,) = renter.rig.calls["CreateLaunchTemplate"]
     data = template.parameters["LaunchTemplateData"]

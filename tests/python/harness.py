@@ -81,7 +81,7 @@ class Machine:
     def hello(self):
         self.send(
             {"t": "hello", "protocol": 1, "run": self.run, "base": str(self.base)},
-            json.dumps(modules()).encode(),
+            zlib.compress(json.dumps(modules()).encode()),
         )
         self.ready = self.wait("ready")
         return self

@@ -183,7 +183,8 @@ impl Desk {
             Some(address) => {
                 let vpc = subnets.first().map_or("", |subnet| &subnet.vpc);
                 let group = cloud.create_group(&name, vpc, &run_tags).await?;
-                cloud.admit(&group, address).await?;
+                let (admitted, each_other) = tokio::join!(cloud.admit(&group, address), cloud.admit_each_other(&group));
+                admitted.and(each_other)?;
                 Some(group)
             }
         };

@@ -67,7 +67,7 @@ impl TestRun<'_> {
 
     fn on_machine(&mut self, machine: MachineId, event: Event) -> Result<(), RunError> {
         match event {
-            Event::Entered(_) | Event::InitOutput(_) | Event::Differs(_) => {}
+            Event::Entered(_) | Event::InitOutput(_) | Event::Differs(_) | Event::Contents(_) => {}
             Event::Prepared(_) => {
                 let workers = self.workers.of(machine);
                 self.fleet.tell(machine, Command::Start { workers, count: self.rules.workers });

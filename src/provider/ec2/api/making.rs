@@ -4,11 +4,15 @@ use aws_sdk_ec2::types::{
     DefaultTargetCapacityType, FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest,
     FleetLaunchTemplateSpecificationRequest, FleetOnDemandAllocationStrategy, FleetType, IpPermission, IpRange,
     Ipv6Range, OnDemandOptionsRequest, RequestLaunchTemplateData, ResourceType, SpotAllocationStrategy,
-    SpotOptionsRequest, Tag, TagSpecification, TargetCapacitySpecificationRequest,
+    SpotOptionsRequest, Tag, TagSpecification, TargetCapacitySpecificationRequest, UserIdGroupPair,
+    builders::IpPermissionBuilder,
 };
 
 use super::{Blueprint, Cloud, FleetOrder, FleetReply, Launched, PoolError, gone};
-use crate::provider::ec2::{error::Ec2Error, offer::Market};
+use crate::{
+    model::SEED_PORTS,
+    provider::ec2::{error::Ec2Error, offer::Market},
+};
 
 /// EC2 refuses to hear of less, in dollars an hour.
 const LEAST_PRICE: f64 = 0.001;
@@ -48,6 +52,21 @@ impl Cloud {
             std::net::IpAddr::V6(address) => permission
                 .ipv6_ranges(Ipv6Range::builder().cidr_ipv6(format!("{address}/128")).description(about).build()),
         };
+        self.permit(group, permission).await
+    }
+
+    /// Lets the group's members in to each other where they hand on the snapshot.
+    pub async fn admit_each_other(&self, group: &str) -> Result<(), Ec2Error> {
+        let members = UserIdGroupPair::builder().group_id(group).description("machines of the same run").build();
+        let permission = IpPermission::builder()
+            .ip_protocol("tcp")
+            .from_port(SEED_PORTS.start.into())
+            .to_port((SEED_PORTS.end - 1).into())
+            .user_id_group_pairs(members);
+        self.permit(group, permission).await
+    }
+
+    async fn permit(&self, group: &str, permission: IpPermissionBuilder) -> Result<(), Ec2Error> {
         self.client
             .authorize_security_group_ingress()
             .group_id(group)

@@ -1,0 +1,217 @@
+"""Machines that hand a snapshot on to each other: what is let in, what is believed, and what is left when a peer
+fails."""
+
+import hashlib
+import hmac
+import json
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import zlib
+
+import pytest
+
+KEY = "0123456789abcdef"
+SECRET = "5e" * 32
+LARGE = 3 << 20
+FILES = {"a.py": b"a = 1\n", "b/large.bin": bytes(range(256)) * (LARGE >> 8), "b/z.py": b"z = 1\n"}
+
+
+class Snapshot:
+    def __init__(self, files):
+        records = [
+            b"f %d %s %s\0" % (len(data), hashlib.sha256(data).hexdigest().encode(), path.encode())
+            for path, data in sorted(files.items())
+        ]
+        self.manifest = b"cloudist-manifest 1\n" + b"".join(records)
+        self.id = hashlib.sha256(self.manifest).hexdigest()
+
+
+SNAPSHOT = Snapshot(FILES)
+
+
+def token(number):
+    return hmac.new(bytes.fromhex(SECRET), b"%d" % number, hashlib.sha256).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Paths of a certificate and its key."""
+    root = tmp_path_factory.mktemp("certificate")
+    made, key = root / "certificate.pem", root / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=x -days 2"
+    subprocess.run(
+        [*command.split(), "-keyout", str(key), "-out", str(made)], check=True, stderr=subprocess.PIPE
+    )
+    return made, key
+
+
+@pytest.fixture
+def pin(certificate):
+    der = ssl.PEM_cert_to_DER_cert(certificate[0].read_text())
+    return hashlib.sha256(der).hexdigest()
+
+
+@pytest.fixture
+def seed(boot, tmp_path, certificate):
+    """A machine that has everything and serves it."""
+    machine = boot(base=tmp_path / "seed")
+    machine.tree = machine.snapshot(FILES)
+    certificate, key = (path.read_text() for path in certificate)
+    header = {"t": "seed", "id": SNAPSHOT.id, "secret": SECRET, "certificate": certificate, "key": key}
+    machine.send(dict(header, ports=[28100, 28164]))
+    machine.at = machine.wait("seeding")
+    return machine
+
+
+@pytest.fixture
+def fetch(boot, tmp_path, pin):
+    """Has a new machine fetch from there; answers with it and what it said of the fetching."""
+
+    def fetch(at, number=1, name="other", **other):
+        machine = boot(base=tmp_path / name)
+        header = {"t": "fetch-from", "id": SNAPSHOT.id, "key": KEY, "number": number, "token": token(number)}
+        header.update({"address": at["address"], "port": at["port"], "pin": pin}, **other)
+        machine.send(header)
+        return machine, machine.wait("fetched-from")
+
+    return fetch
+
+
+class Impostor:
+    """Listens with the right certificate, is asked for contents, and answers as it likes."""
+
+    def __init__(self, certificate, answer):
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(*map(str, certificate))
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.at = {"address": "127.0.0.1", "port": self._listener.getsockname()[1]}
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self):
+        with self._listener, self._context.wrap_socket(self._listener.accept()[0], server_side=True) as line:
+            said = line.makefile("rb")
+            self._receive(said)
+            self._receive(said)
+            self.send(line, {"t": "manifest"}, zlib.compress(SNAPSHOT.manifest))
+            self._receive(said)
+            self._answer(self.send, line)
+
+    @staticmethod
+    def _receive(said):
+        return said.read(struct.unpack(">I", said.read(4))[0])
+
+    @staticmethod
+    def send(line, header, blob=b""):
+        text = json.dumps(header).encode() + b"\n"
+        line.sendall(struct.pack(">I", len(text) + len(blob)) + text + blob)
+
+    def join(self):
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+def test_everything_comes_from_the_other_machine(seed, fetch):
+    machine, fetched = fetch(seed.at)
+    assert fetched["failure"] is None and fetched["bytes"] > LARGE
+    assert_whole(machine.wait("built")["tree"])
+    assert 28100 <= seed.at["port"] < 28164 and seed.at["address"] == "127.0.0.1"
+
+
+def assert_whole(tree):
+    for path, data in FILES.items():
+        with open(tree + "/" + path, "rb") as file:
+            assert file.read() == data, path
+
+
+def test_a_wrong_token_is_refused(seed, fetch):
+    machine, fetched = fetch(seed.at, token="0" * 64)
+    assert fetched["failure"] and fetched["bytes"] == 0
+    assert machine.wait("need")["manifest"] is True
+    machine, fetched = fetch(seed.at, number=2, token=token(1), name="third")
+    assert fetched["failure"]
+
+
+def test_a_token_opens_once(seed, fetch):
+    assert fetch(seed.at)[1]["failure"] is None
+    assert fetch(seed.at, name="third")[1]["failure"]
+    assert fetch(seed.at, number=2, name="fourth")[1]["failure"] is None
+
+
+def test_a_machine_with_another_certificate_is_not_spoken_to(seed, fetch):
+    machine, fetched = fetch(seed.at, pin="0" * 64)
+    assert "not of this run" in fetched["failure"]
+    # The token was never sent, so it still opens.
+    assert fetch(seed.at, name="third")[1]["failure"] is None
+
+
+def test_nobody_listens(fetch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    machine, fetched = fetch({"address": "127.0.0.1", "port": port})
+    assert "refused" in fetched["failure"].lower()
+    assert machine.snapshot(FILES)
+
+
+def test_what_tests_have_changed_is_not_handed_on(seed, fetch):
+    with open(seed.tree + "/b/z.py", "r+b") as file:
+        file.write(b"y")
+    with open(seed.tree + "/b/large.bin", "r+b") as file:
+        file.write(b"y")
+    machine, fetched = fetch(seed.at)
+    assert fetched["failure"] is None
+    assert machine.wait("need").json()["files"] == [[1, 2]]
+
+
+def test_damaged_contents_are_refused_and_can_come_from_elsewhere(seed, fetch, certificate, pin):
+    def answer(send, line):
+        send(line, {"t": "pack", "files": [0]}, FILES["a.py"])
+        send(line, {"t": "pack", "files": [2]}, b"z = 2\n")
+        send(line, {"t": "end"})
+
+    impostor = Impostor(certificate, answer)
+    machine, fetched = fetch(impostor.at)
+    impostor.join()
+    assert "damaged" in fetched["failure"]
+    assert machine.wait("need").json()["files"] == [[1, 2]]
+    header = dict(seed.at.header, t="fetch-from", id=SNAPSHOT.id, key=KEY, pin=pin)
+    machine.send(dict(header, number=7, token=token(7)))
+    assert_whole(machine.wait("built")["tree"])
+
+
+def test_a_peer_that_breaks_off_in_the_middle_is_gone_on_from(fetch, certificate):
+    def answer(send, line):
+        send(line, {"t": "pack", "files": [0]}, FILES["a.py"])
+        send(line, {"t": "part", "file": 1, "offset": 0}, FILES["b/large.bin"][: 1 << 20])
+
+    impostor = Impostor(certificate, answer)
+    machine, fetched = fetch(impostor.at)
+    impostor.join()
+    assert fetched["failure"] and fetched["bytes"] > 1 << 20
+    need = machine.wait("need").json()
+    assert need == {"files": [[1, 2]], "arrived": {"1": 1 << 20}}
+    machine.send(
+        {"t": "part", "file": 1, "offset": 1 << 20, "z": False}, FILES["b/large.bin"][1 << 20 :]
+    )
+    machine.send({"t": "pack", "files": [2], "z": False}, FILES["b/z.py"])
+    machine.send({"t": "build", "id": SNAPSHOT.id})
+    assert_whole(machine.wait("built")["tree"])
+
+
+@pytest.mark.parametrize("garbage", [{"t": "pack", "files": ["x"]}, {"t": "part"}, {"t": "hello"}, {"t": "pack", "files": [9]}])
+def test_a_peer_that_talks_nonsense(fetch, certificate, garbage):
+    impostor = Impostor(certificate, lambda send, line: send(line, garbage, b"xyz"))
+    machine, fetched = fetch(impostor.at)
+    impostor.join()
+    assert fetched["failure"]
+    assert machine.wait("need").json()["files"] == [[0, 2]]
+
+
+def test_the_listener_ends_with_its_runner(seed):
+    seed.hang_up()
+    with pytest.raises(OSError):
+        socket.create_connection((seed.at["address"], seed.at["port"]), 2).close()
