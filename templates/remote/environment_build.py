@@ -223,6 +223,11 @@ def with_uv(desk, how, python):
         argv.append("--require-hashes")
     house = wheelhouse(desk) if desk.offline else None
     argv += ["--offline", "--no-index", "--find-links", house] if house else options_of(desk.access)
+    install(desk, argv, env, listing, house)
+
+
+def install(desk, argv, env, listing, house):
+    """Runs an installer and takes away what it was given. What the index lacks, the engine may have."""
     try:
         desk.run(argv, env)
     except Failed:
@@ -297,14 +302,4 @@ def with_pip(desk, python):
     house = wheelhouse(desk) if desk.offline else None
     if house:
         argv += ["--no-index", "--find-links", house]
-    try:
-        env = {} if house else environment_of(desk.access, "pip")
-        desk.run(argv, env)
-    except Failed:
-        if not desk.offline and desk.access["local_links"]:
-            raise NeedsFiles("the index does not have everything")
-        raise
-    finally:
-        os.unlink(listing)
-        if house:
-            shutil.rmtree(house)
+    install(desk, argv, {} if house else environment_of(desk.access, "pip"), listing, house)
