@@ -10,18 +10,22 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, Iterator, List, Optional, Tuple
 
 from machines import Machines
 from trees import edit_inside, large_file, small_files
 
-HOME = Path(__file__).resolve().parents[3] / "target" / "bench" / "sync"
+BENCH = Path(__file__).resolve().parents[3] / "target" / "bench"
+# A place of its own for each time, removed at the end: file systems are slow to create for a while after a mass deletion.
+HOME = BENCH / f"sync-{os.getpid()}"
 TIMING = re.compile(r"(\w+) ([\d.]+) s\b")
 SENT = re.compile(r"sent (\d+) bytes")
 
@@ -84,6 +88,9 @@ class Bench:
         shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._control}", "-o", "ControlPersist=600"]
         return ["ssh", "-F", str(self.machines.configuration), *shared]
 
+    def close(self) -> None:
+        self.machines.end()
+
     def connect(self) -> None:
         subprocess.run([*self.ssh(), "m0", "true"], check=True)
 
@@ -132,85 +139,85 @@ def edit(bench: Bench) -> None:
         file.write("# edited\n")
 
 
+@dataclass
+class Compared:
+    """One case: medians of what the contenders took."""
+
+    ours: Sync
+    rsync: float
+    tar: Optional[float]
+
+    @property
+    def advantage(self) -> float:
+        return self.rsync / self.ours.total
+
+
+def compare(project: Path, rtt: float, times: int, cases: Dict[str, Callable[[Bench], None]]) -> Iterator[Tuple[str, Compared]]:
+    """Each case says what is done before each run of it; `cold` forgets all copies, and alone has a `tar`."""
+    with closing(Bench(project, Machines(HOME / "machines", 1, rtt))) as bench:
+        bench.connect()
+        for case, before in cases.items():
+            if case != "cold":
+                # Copies to start from: each cold run took those of the others with it.
+                bench.cloudist()
+                bench.rsync()
+            syncs: List[Sync] = []
+            for _ in range(times):
+                before(bench)
+                syncs += bench.cloudist()
+            ours = Sync(*(statistics.median(getattr(one, field.name) for one in syncs) for field in fields(Sync)))
+            rsync = repeated(times, lambda: before(bench), bench.rsync)
+            tar = repeated(times, lambda: before(bench), bench.tar) if case == "cold" else None
+            yield case, Compared(ours, rsync, tar)
+        bench.disconnect()
+
+
 def small(rtts: List[float], times: int) -> None:
     project = HOME / "small"
-    shutil.rmtree(project, ignore_errors=True)
     size = small_files(project)
     (project / "pytest.ini").write_text("[pytest]\n")
     print(f"\n10,000 files, {size / 1e6:.1f} MB; seconds, medians of {times}\n")
     head("RTT ms", "case", "cloudist scan", "sync", "over 1 RTT", "rsync -az", "tar over ssh", "rsync / cloudist")
+    cases: Dict[str, Callable[[Bench], None]] = {"cold": Bench.forget, "unchanged": lambda _: None, "one edit": edit}
     for rtt in rtts:
-        bench = Bench(project, Machines(HOME / "machines", 1, rtt))
-        bench.connect()
-        nothing: Callable[[], None] = lambda: None
-        cases: Dict[str, Callable[[], None]] = {
-            "cold": bench.forget,
-            "unchanged": nothing,
-            "one edit": lambda: edit(bench),
-        }
-        for case, before in cases.items():
-            syncs: List[Sync] = []
-
-            def ours() -> float:
-                syncs.extend(bench.cloudist())
-                return syncs[-1].total
-
-            total = repeated(times, before, ours)
-            scan, sync = (statistics.median(getattr(one, name) for one in syncs) for name in ("scan", "sync"))
-            theirs = repeated(times, before, bench.rsync)
-            tar = repeated(times, before, bench.tar) if case == "cold" else ""
-            row(int(rtt * 1000), case, scan, sync, sync - rtt, theirs, tar, theirs / total)
-        bench.disconnect()
-        bench.machines.end()
+        for case, one in compare(project, rtt, times, cases):
+            ours = one.ours
+            row(int(rtt * 1000), case, ours.scan, ours.sync, ours.sync - rtt, one.rsync, one.tar or "", one.advantage)
 
 
 def large(rtts: List[float], times: int, size: int) -> None:
     project = HOME / "large"
-    shutil.rmtree(project, ignore_errors=True)
     large_file(project / "data.bin", size)
     (project / "pytest.ini").write_text("[pytest]\n")
     print(f"\nOne file of {size >> 20} MiB; seconds, medians of {times}; MB sent\n")
     head("RTT ms", "case", "cloudist scan", "sync", "MB sent", "rsync -az", "tar over ssh", "rsync / cloudist")
+    cases: Dict[str, Callable[[Bench], None]] = {
+        "cold": Bench.forget,
+        "edit inside": lambda bench: edit_inside(bench.project / "data.bin"),
+    }
     for rtt in rtts:
-        bench = Bench(project, Machines(HOME / "machines", 1, rtt))
-        bench.connect()
-        for case in ("cold", "edit inside"):
-            before = bench.forget if case == "cold" else lambda: edit_inside(project / "data.bin")
-            syncs: List[Sync] = []
-
-            def ours() -> float:
-                syncs.extend(bench.cloudist())
-                return syncs[-1].total
-
-            total = repeated(times, before, ours)
-            scan, sync = (statistics.median(getattr(one, name) for one in syncs) for name in ("scan", "sync"))
-            sent = statistics.median(one.sent for one in syncs) / 1e6
-            theirs = repeated(times, before, bench.rsync)
-            tar = repeated(times, before, bench.tar) if case == "cold" else ""
-            row(int(rtt * 1000), case, scan, sync, sent, theirs, tar, theirs / total)
-        bench.disconnect()
-        bench.machines.end()
+        for case, one in compare(project, rtt, times, cases):
+            ours = one.ours
+            row(int(rtt * 1000), case, ours.scan, ours.sync, ours.sent / 1e6, one.rsync, one.tar or "", one.advantage)
 
 
 def many(counts: List[int], rate: float) -> None:
     """Cold, over an uplink of `rate` bytes a second: how long until the last machine has all, and what went out."""
     project = HOME / "many"
-    shutil.rmtree(project, ignore_errors=True)
     size = large_file(project / "data.bin", 8 << 20) + small_files(project, 2_000)
     (project / "pytest.ini").write_text("[pytest]\n")
     print(f"\n{size / 1e6:.1f} MB over an uplink of {rate * 8 / 1e6:.0f} Mbit/s, 20 ms away\n")
     head("machines", "seconds", "MB out", "seconds / one machine's", "MB out / MB of the project, compressed")
     first = packed = None
     for count in counts:
-        bench = Bench(project, Machines(HOME / "machines", count, 0.02, rate))
-        bench.forget()
-        before = bench.machines.sent()
-        syncs = bench.cloudist(count)
-        out = bench.machines.sent() - before
+        with closing(Bench(project, Machines(HOME / "machines", count, 0.02, rate))) as bench:
+            bench.forget()
+            before = bench.machines.sent()
+            syncs = bench.cloudist(count)
+            out = bench.machines.sent() - before
         seconds = max(one.sync for one in syncs)
         first, packed = first or seconds, packed or syncs[0].sent
         row(count, seconds, out / 1e6, seconds / first, out / packed)
-        bench.machines.end()
 
 
 def main() -> None:
@@ -221,15 +228,19 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, metavar="MiB", help="of the large file")
     parser.add_argument("--machines", type=int, nargs="*", default=[1, 32])
     given = parser.parse_args()
-    shutil.rmtree(HOME, ignore_errors=True)
+    os.environ.setdefault("CLOUDIST_BIN", str(BENCH.parent / "release" / "cloudist"))
+    # An end by a signal leaves neither servers nor files behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     HOME.mkdir(parents=True)
-    os.environ.setdefault("CLOUDIST_BIN", str(HOME.parents[1] / "release" / "cloudist"))
-    if "small" in given.cases:
-        small(given.rtts, given.times)
-    if "large" in given.cases:
-        large(given.rtts, given.times, given.size << 20)
-    if "many" in given.cases:
-        many(given.machines, 20e6 / 8)
+    try:
+        if "small" in given.cases:
+            small(given.rtts, given.times)
+        if "large" in given.cases:
+            large(given.rtts, given.times, given.size << 20)
+        if "many" in given.cases:
+            many(given.machines, 20e6 / 8)
+    finally:
+        shutil.rmtree(HOME, ignore_errors=True)
 
 
 if __name__ == "__main__":
