@@ -56,6 +56,7 @@ def test_what_is_called_is_allowed_and_the_other_way_round(cloudist):
     cloudist("sweep", "--kept", "--yes").check(0)
     cloudist("sweep", "--all", "--all-regions").check(0)
     cloudist("ssh-run", *rented, "--image", "ubuntu", "--", "true").check(0)
+    cloudist("bake", "--env", "none", "--dnf", "nothing").check(91)
     cloudist("plan").check(0)
     cloudist("doctor").check(0)
     assert called(rig) - NEEDS_NO_PERMISSION == allowed(cloudist) - set(CALLED_BY_EC2)
@@ -88,6 +89,7 @@ def test_changes_are_bound_to_the_tag(cloudist):
     bound = {action for one in asked for action in one["Action"]}
     assert bound == {
         "ec2:CreateFleet",
+        "ec2:CreateImage",
         "ec2:CreateLaunchTemplate",
         "ec2:CreateSecurityGroup",
         "ec2:CreateTags",

@@ -52,6 +52,7 @@ cd /
 hostname "$MACHINE_NAME"
 mkdir -p "$MACHINE_HOME"
 [ -z "$MACHINE_HOME_SIZE" ] || mount -t tmpfs -o "size=$MACHINE_HOME_SIZE" rig "$MACHINE_HOME"
+[ ! -d /run/rig/home ] || cp -a /run/rig/home/. "$MACHINE_HOME"
 chown "$MACHINE_USER:" "$MACHINE_HOME"
 chmod 700 "$MACHINE_HOME"
 
