@@ -337,8 +337,8 @@ impl Request {
 
     /// Whether anything would be put in place for it that a machine doesn't have.
     pub fn makes_something(&self) -> bool {
-        !["none", "existing"].contains(&self.decisive.how)
-            || !(self.system.apt.is_empty() && self.system.dnf.is_empty())
+        let untouched = self.system.apt.is_empty() && self.system.dnf.is_empty();
+        !(["none", "existing"].contains(&self.decisive.how) && untouched)
     }
 
     /// The request of a machine that fetches nothing.

@@ -33,6 +33,8 @@ while read -r directory; do
 done <"$machine/overlaid"
 
 mount --rbind "$machine" run/rig
+# The keys of this host are none of the machine's; only its own layer over /etc forgets them.
+rm -f /etc/ssh/ssh_host_*
 for directory in home root run var tmp; do
     mount --rbind "$directory" "/$directory"
 done
