@@ -50,7 +50,7 @@ class Baker:
 
     @property
     def variables(self) -> dict:
-        return {"PIP_INDEX_URL": self.index.url, "PIP_CONFIG_FILE": os.devnull}
+        return {"PIP_INDEX_URL": self.index.url, "PIP_CONFIG_FILE": os.devnull, "CLOUDIST_PYTHON": None}
 
     def bake(self) -> Done:
         return self.cloudist.run(*self.arguments("bake"), env=self.variables, patience=120)
