@@ -87,7 +87,7 @@ async fn make(settings: Settings, python: PathBuf, cwd: PathBuf) -> Result<u8, F
     };
     let (wish_sender, wishes) = mpsc::channel(WAITING);
     let mut signals = Signals::new()?;
-    let mut fleet = bridge::launch(&settings, &python)?;
+    let mut fleet = bridge::launch_from(&settings, &python, None)?;
     let cleaned = {
         let cleaning = clean(&mut fleet, preparation, wishes);
         tokio::pin!(cleaning);

@@ -218,6 +218,15 @@ const PYTHON: &str = "python3";
 
 /// Asks for the machines that `settings` want.
 pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure> {
+    launch_from(settings, local_python, Some(environment_key(settings, local_python)))
+}
+
+/// The same; without a key none is used that was there before, and no image of ours.
+pub fn launch_from(
+    settings: &Settings,
+    local_python: &Path,
+    environment: Option<watch::Receiver<Option<Option<String>>>>,
+) -> Result<Fleet, Failure> {
     let run = run_id();
     let provider = match provider_of(settings) {
         ProviderKind::Local => Provider::Local(
@@ -227,10 +236,7 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             let list = settings.hosts.join(",").parse::<HostList>().map_err(provider_failure)?;
             Provider::Hosts(Hosts::new(list, SshConfig::new(ssh_config_file())))
         }
-        ProviderKind::Ec2 => {
-            let environment = Some(environment_key(settings, local_python));
-            Provider::Ec2(Ec2::new(Ec2Plan { environment, ..ec2_plan(settings, &run) }))
-        }
+        ProviderKind::Ec2 => Provider::Ec2(Ec2::new(Ec2Plan { environment, ..ec2_plan(settings, &run) })),
     };
     let plan = FleetPlan {
         run,

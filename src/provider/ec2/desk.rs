@@ -151,7 +151,8 @@ impl Desk {
             return Ok(());
         }
         let cloud = Cloud::find(&self.plan.place()).await?;
-        if self.reopen(&cloud).await? {
+        // What becomes an image has served no other run.
+        if self.plan.environment.is_some() && self.reopen(&cloud).await? {
             return Ok(());
         }
         let settings = self.plan.settings.clone();

@@ -62,7 +62,8 @@ pub struct Ec2Plan {
     pub memory_per_worker_mib: u64,
     pub interrupt_prob: u32,
     pub settings: Ec2Settings,
-    /// The key of the environment that machines are to have, as soon as it is known. By it images are found.
+    /// The key of the environment that machines are to have, as soon as it is known. By it images are found;
+    /// without it machines are new, and from the base image.
     pub environment: Option<watch::Receiver<Option<Option<String>>>>,
 }
 
