@@ -16,6 +16,9 @@ pub const STEWARD: &str = include_str!("../templates/remote/steward.py");
 /// What ends a rented machine when its lease is over; cloud-init runs it at boot.
 pub const LEASE_GUARD: &str = include_str!("../templates/lease_guard.sh");
 
+/// What a machine does before it becomes an image.
+pub const BAKE_CLEANUP: &str = include_str!("../templates/bake_cleanup.sh");
+
 /// The table of options.
 pub const OPTIONS: &str = include_str!("../templates/pytest_cloudist/options.json");
 

@@ -15,7 +15,7 @@ use super::{
     lock::{self, Hashes},
     wheelhouse::File,
 };
-use crate::plan::EnvironmentChoice;
+use crate::{plan::EnvironmentChoice, snapshot::Digest};
 
 /// Never installed: the first two serve installations, the last is brought by every run.
 const LEFT_OUT: [&str; 3] = ["pip", "wheel", "cloudist"];
@@ -327,6 +327,18 @@ impl Request {
     /// The bytes that go to a machine.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a request makes JSON")
+    }
+
+    /// Names what is asked for, on whatever machine: what was made from an equal request is found by it.
+    pub fn key(&self) -> String {
+        let text = serde_json::to_vec(&(&self.decisive, &self.system)).expect("a request makes JSON");
+        Digest::of(&text).to_string()
+    }
+
+    /// Whether anything would be put in place for it that a machine doesn't have.
+    pub fn makes_something(&self) -> bool {
+        let untouched = self.system.apt.is_empty() && self.system.dnf.is_empty();
+        !(["none", "existing"].contains(&self.decisive.how) && untouched)
     }
 
     /// The request of a machine that fetches nothing.

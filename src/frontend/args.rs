@@ -69,6 +69,14 @@ pub enum Command {
     /// spaces in it is given to the shell there.
     #[command(after_long_help = SSH_RUN_EXAMPLES)]
     SshRun(SshRunArgs),
+    /// Make a machine image with the environment in place, for runs on EC2
+    ///
+    /// Rents a machine, has it make the environment that a run with the same options would get, takes away what is this run's alone (keys,
+    /// the state of cloud-init, credentials), and has EC2 make an image of it. Runs whose machines are to have the same environment on the same
+    /// --image start from it by themselves and install nothing. None of the project's files are in it. It stays until it is removed, and its disk
+    /// costs something each month.
+    #[command(after_long_help = BAKE_EXAMPLES)]
+    Bake(BakeArgs),
     /// Show what a run would rent from EC2, and for how much
     ///
     /// A dry run: looks at the machine types, prices and interruptions of the region and prints, the cheapest for each worker first, in which
@@ -126,6 +134,16 @@ Examples:
 Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; with several
 workers the first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after
 Ctrl-C.";
+
+const BAKE_EXAMPLES: &str = "\
+Examples:
+  cloudist bake                          the environment of this project
+  cloudist bake --list                   the images that there are
+  cloudist bake --remove ami-0123        remove one, and the disk in it
+  cloudist bake --remove --all           remove all
+
+Exit status: 0; 90 if a setting is wrong or there is no environment to bake; 91 if EC2 can't be asked
+or doesn't make the image; 92 to 95 as `cloudist --help` tells; 130 after Ctrl-C.";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:
@@ -216,6 +234,27 @@ pub struct SshRunArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct BakeArgs {
+    #[command(flatten)]
+    pub run: RunOptions,
+    /// The local interpreter whose environment is taken [default: that of the active virtual environment, else python3]
+    #[arg(long, value_name = "PATH", help_heading = "Project")]
+    pub local_python: Option<PathBuf>,
+    /// List the images that there are, and make none
+    #[arg(long, conflicts_with = "remove")]
+    pub list: bool,
+    /// Remove these images and the disks in them
+    #[arg(long, value_name = "IMAGE", num_args = 0..)]
+    pub remove: Option<Vec<String>>,
+    /// With --remove: all images
+    #[arg(long, requires = "remove")]
+    pub all: bool,
+    /// With --list: print one JSON document instead of a table
+    #[arg(long, requires = "list")]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,16 +10,17 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::{task, time::timeout};
+use tokio::{sync::watch, task, time::timeout};
 
 use super::{
     config,
     failure::{Failure, exit_code},
+    init::project_root,
     line::Line,
-    travel,
+    pytest, travel,
 };
 use crate::{
-    environment::Wish,
+    environment::{self, Request, Wish},
     plan::{Peers, ProviderKind, Settings},
     protocol::{
         PROTOCOL,
@@ -217,6 +218,15 @@ const PYTHON: &str = "python3";
 
 /// Asks for the machines that `settings` want.
 pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure> {
+    launch_from(settings, local_python, Some(environment_key(settings, local_python)))
+}
+
+/// The same; without a key none is used that was there before, and no image of ours.
+pub fn launch_from(
+    settings: &Settings,
+    local_python: &Path,
+    environment: Option<watch::Receiver<Option<Option<String>>>>,
+) -> Result<Fleet, Failure> {
     let run = run_id();
     let provider = match provider_of(settings) {
         ProviderKind::Local => Provider::Local(
@@ -226,7 +236,7 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
             let list = settings.hosts.join(",").parse::<HostList>().map_err(provider_failure)?;
             Provider::Hosts(Hosts::new(list, SshConfig::new(ssh_config_file())))
         }
-        ProviderKind::Ec2 => Provider::Ec2(Ec2::new(ec2_plan(settings, &run))),
+        ProviderKind::Ec2 => Provider::Ec2(Ec2::new(Ec2Plan { environment, ..ec2_plan(settings, &run) })),
     };
     let plan = FleetPlan {
         run,
@@ -262,7 +272,24 @@ pub fn ec2_plan(settings: &Settings, run: &str) -> Ec2Plan {
         memory_per_worker_mib: settings.memory_per_worker.as_u64().div_ceil(1 << 20),
         interrupt_prob: settings.interrupt_prob,
         settings: settings.ec2.clone(),
+        environment: None,
     }
+}
+
+/// Finds out, while other things are asked, which environment machines are to have. What is in the way of it is told later,
+/// by those who make the environment.
+fn environment_key(settings: &Settings, python: &Path) -> watch::Receiver<Option<Option<String>>> {
+    let (sender, receiver) = watch::channel(None);
+    let (settings, python) = (settings.clone(), python.to_owned());
+    task::spawn_blocking(move || {
+        let request = pytest::current_dir().ok().and_then(|cwd| {
+            let wish = environment_wish(&settings, &python, &project_root(&cwd), &cwd)?;
+            environment::choose(&wish).ok().flatten()
+        });
+        let key = request.map(|(request, _)| request).filter(Request::makes_something).map(|request| request.key());
+        sender.send_replace(Some(key));
+    });
+    receiver
 }
 
 fn provider_failure(error: impl Into<ProviderError>) -> Failure {
@@ -293,6 +320,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
         limit: settings.snapshot_limit.as_u64(),
         init_command: settings.init_command.clone(),
         variables,
+        carries: true,
         python: settings.python.clone(),
         environment: environment_wish(
             settings,

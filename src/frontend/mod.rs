@@ -1,6 +1,7 @@
 //! The commands as a user types them, and the one place where errors become exit codes.
 
 mod args;
+mod bake;
 mod bridge;
 mod config;
 mod demo;
@@ -30,6 +31,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Init(args) => init::init(&args),
         Command::Pytest(args) => pytest::pytest(args),
         Command::SshRun(args) => ssh_run::ssh_run(args),
+        Command::Bake(args) => bake::bake(args),
         Command::Plan(args) => plan::plan(args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Doctor(args) => doctor::doctor(args),

@@ -70,6 +70,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
                 limit: settings.snapshot_limit.as_u64(),
                 init_command: settings.init_command.clone(),
                 variables,
+                carries: true,
                 python: settings.python.clone(),
                 session: None,
             })

@@ -111,6 +111,14 @@ impl Provider {
         }
     }
 
+    /// Has an image of a machine begun, where machines are made from images.
+    pub async fn bake(&self, machine: MachineId, environment: String) -> Option<Result<ec2::Baking, ProviderError>> {
+        match self {
+            Provider::Ec2(ec2) => Some(ec2.bake(machine, environment).await.map_err(ProviderError::from)),
+            Provider::Local(_) | Provider::Hosts(_) => None,
+        }
+    }
+
     /// What the machines have cost until now, if they cost anything.
     pub fn bill(&self) -> Option<Bill> {
         match self {

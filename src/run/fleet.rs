@@ -20,7 +20,7 @@ use super::peers::Peers;
 use crate::{
     machine::{self, Command, Event, MachineError, Preparation},
     model::MachineId,
-    provider::{Bill, LaunchRequest, Lease, LeaseEvent, Provider, ProviderError},
+    provider::{Bill, LaunchRequest, Lease, LeaseEvent, Provider, ProviderError, ec2::Baking},
 };
 
 /// Machine messages waiting for the coordinator; beyond it machines wait, and so do their runners.
@@ -148,6 +148,12 @@ impl Fleet {
     /// Gives back a machine that is of no more use.
     pub fn dismiss(&self, machine: MachineId) {
         self.provider.dismiss(machine);
+    }
+
+    /// Has an image of the first machine begun, where machines are made from images.
+    pub async fn bake(&self, environment: String) -> Option<Result<Baking, ProviderError>> {
+        let (machine, _) = self.machines.iter().find(|(_, member)| !member.over)?;
+        self.provider.bake(*machine, environment).await
     }
 
     /// What the machines have cost until now, if they cost anything.

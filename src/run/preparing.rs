@@ -37,6 +37,8 @@ pub struct Ground {
     pub variables: Variables,
     /// The environment that machines are to have; nothing where they have the one here.
     pub environment: Option<Wish>,
+    /// Whether what no machine could install goes along with the project.
+    pub carries: bool,
     /// The interpreter there, if the user named one.
     pub python: Option<String>,
     /// What makes the workers pytest sessions; nothing for plain commands.
@@ -68,6 +70,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
     let chosen = ground.environment.as_ref().map(environment::choose).transpose()?.flatten();
     let (environment, carried) =
         chosen.map_or((None, Carried::default()), |(request, carried)| (Some(request), carried));
+    let carried = if ground.carries { carried } else { Carried::default() };
     let carried_files = carried.files.iter().filter_map(|path| path.to_str().map(str::to_owned));
     let began = Instant::now();
     let snapshot = snapshot::take(&Request {

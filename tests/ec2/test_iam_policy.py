@@ -11,6 +11,7 @@ import pytest
 from command_line import CommandLine
 from renter import SCRIPTS, all_gone
 from rig import Rig
+from test_bake import Baker
 
 # Who calls is told to anybody with credentials: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
@@ -42,7 +43,7 @@ def allowed(cloudist: CommandLine) -> Set[str]:
     return {action for statement in statements(cloudist) for action in statement["Action"]}
 
 
-def test_what_is_called_is_allowed_and_the_other_way_round(cloudist):
+def test_what_is_called_is_allowed_and_the_other_way_round(cloudist, tmp_path):
     rig = cloudist.rig
     cloudist.knowing_nothing()
     rented = ["--provider", "ec2", "-n", "2", "--lease", "5s"]
@@ -56,6 +57,10 @@ def test_what_is_called_is_allowed_and_the_other_way_round(cloudist):
     cloudist("sweep", "--kept", "--yes").check(0)
     cloudist("sweep", "--all", "--all-regions").check(0)
     cloudist("ssh-run", *rented, "--image", "ubuntu", "--", "true").check(0)
+    baker = Baker(cloudist, tmp_path)
+    baker.bake().check(0)
+    baker.index.end()
+    cloudist("bake", "--remove", "--all").check(0)
     cloudist("plan").check(0)
     cloudist("doctor").check(0)
     assert called(rig) - NEEDS_NO_PERMISSION == allowed(cloudist) - set(CALLED_BY_EC2)
@@ -88,6 +93,7 @@ def test_changes_are_bound_to_the_tag(cloudist):
     bound = {action for one in asked for action in one["Action"]}
     assert bound == {
         "ec2:CreateFleet",
+        "ec2:CreateImage",
         "ec2:CreateLaunchTemplate",
         "ec2:CreateSecurityGroup",
         "ec2:CreateTags",

@@ -17,6 +17,7 @@ use super::{
     Ec2Plan, LaunchRequest, LeaseEvent, Order,
     api::{Blueprint, Cloud, Subnet},
     arrival::{Expected, Welcome, welcome},
+    bake,
     bill::{Account, Stay},
     clearing,
     error::Ec2Error,
@@ -36,6 +37,8 @@ pub(super) struct Premises {
     pub subnets: Vec<Subnet>,
     pub supply: Supply,
     pub image: BootImage,
+    /// What is to be said of the image.
+    pub about_image: Option<String>,
     /// The launch template.
     pub template: String,
     /// The security group, if it is ours.
@@ -112,6 +115,9 @@ impl Desk {
                 order = orders.recv() => match order {
                     Some(Order::Launch { request, events }) => self.launch(request, events).await,
                     Some(Order::Dismiss(machine)) => self.dismiss(machine).await,
+                    Some(Order::Bake { machine, environment, answer }) => {
+                        answer.send(self.bake(machine, &environment).await).ok();
+                    }
                     None => break,
                 },
                 _ = renewal.tick() => self.renew().await,
@@ -145,7 +151,8 @@ impl Desk {
             return Ok(());
         }
         let cloud = Cloud::find(&self.plan.place()).await?;
-        if self.reopen(&cloud).await? {
+        // What becomes an image has served no other run.
+        if self.plan.environment.is_some() && self.reopen(&cloud).await? {
             return Ok(());
         }
         let settings = self.plan.settings.clone();
@@ -154,10 +161,14 @@ impl Desk {
         let supply_and_image = async {
             let supply = market::supply(&cloud).await?;
             let architecture = self.plan.architecture(&supply.offers).to_string();
-            let image = BootImage::find(&cloud, &wanted, &architecture).await?;
-            Ok((supply, image))
+            let own = bake::find(&cloud, &self.plan, &architecture).await?;
+            let (image, about) = match own {
+                Some((image, about)) => (image, Some(about)),
+                None => (BootImage::find(&cloud, &wanted, &architecture).await?, None),
+            };
+            Ok((supply, image, about))
         };
-        let (subnets, (supply, image), address) = tokio::try_join!(
+        let (subnets, (supply, image, about_image), address) = tokio::try_join!(
             network::subnets(&cloud, &self.plan),
             supply_and_image,
             network::client_address(&self.plan)
@@ -203,6 +214,7 @@ impl Desk {
             subnets,
             supply,
             image,
+            about_image,
             template,
             group,
             client_address: address,

@@ -43,6 +43,8 @@ pub enum Ec2Error {
     Key(#[source] russh::keys::ssh_key::Error),
     #[error("{action} failed: {detail} ({code})")]
     Api { action: &'static str, code: String, detail: String },
+    #[error("the image {image} was not finished: {detail}")]
+    Image { image: String, detail: String },
     #[error("the first minute of the machines would cost more than the budget of ${budget}")]
     Budget { budget: f64 },
     #[error("the part of cloudist that rents machines broke down")]
@@ -121,6 +123,7 @@ impl Ec2Error {
             Self::ClientAddress { .. } => "name a security group that lets this computer in on port 22: --cd-security-group sg-…".into(),
             Self::Ledger { .. } => "set CLOUDIST_STATE_DIR to a directory that can be written: nothing is rented without a record of it".into(),
             Self::Key(_) => "check the system's random number source".into(),
+            Self::Image { .. } => "`cloudist bake --list` shows what there is, `cloudist bake --remove` removes it".into(),
             Self::Budget { .. } => "raise --cd-budget, or ask for fewer workers".into(),
             Self::Api { .. } | Self::Broken => "`cloudist sweep` removes what may be left over; `cloudist doctor` tells more".into(),
         }

@@ -37,6 +37,9 @@ impl Desk {
         if let Some(caveat) = &premises.supply.caveat {
             note(events, caveat.clone()).await;
         }
+        if let Some(about) = &premises.about_image {
+            note(events, about.clone()).await;
+        }
         let market = self.plan.market();
         let mut shortage = Shortage {
             missing: workers,

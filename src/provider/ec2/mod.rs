@@ -6,6 +6,7 @@
 mod advisor;
 mod api;
 mod arrival;
+mod bake;
 mod bill;
 mod choice;
 mod clearing;
@@ -30,7 +31,7 @@ mod warm;
 use std::{env, path::PathBuf, sync::LazyLock, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
@@ -39,7 +40,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::{LaunchRequest, LeaseEvent};
 use crate::{model::MachineId, plan::Ec2Settings};
 
-pub use api::{Cloud, Place, State, Subnet};
+pub use api::{Baked, Cloud, Place, State, Subnet};
+pub use bake::{Baking, images, remove_image};
 pub use bill::{Account, Bill};
 pub use choice::{Choice, ChoiceError, Expected, Pool, Refusal, Wish, choose};
 pub use error::Ec2Error;
@@ -60,6 +62,9 @@ pub struct Ec2Plan {
     pub memory_per_worker_mib: u64,
     pub interrupt_prob: u32,
     pub settings: Ec2Settings,
+    /// The key of the environment that machines are to have, as soon as it is known. By it images are found;
+    /// without it machines are new, and from the base image.
+    pub environment: Option<watch::Receiver<Option<Option<String>>>>,
 }
 
 /// The provider: a line to the desk, which is a task that owns all that is rented.
@@ -79,6 +84,12 @@ enum Order {
     },
     /// A single machine is of no more use.
     Dismiss(MachineId),
+    /// An image of a machine, for the environment with this key.
+    Bake {
+        machine: MachineId,
+        environment: String,
+        answer: oneshot::Sender<Result<Baking, Ec2Error>>,
+    },
 }
 
 /// How many desks are open in this process.
@@ -156,6 +167,13 @@ impl Ec2 {
 
     pub(super) fn dismiss(&self, machine: MachineId) {
         self.orders.send(Order::Dismiss(machine)).ok();
+    }
+
+    /// Has an image of a machine begun, for the environment with this key.
+    pub async fn bake(&self, machine: MachineId, environment: String) -> Result<Baking, Ec2Error> {
+        let (answer, begun) = oneshot::channel();
+        self.orders.send(Order::Bake { machine, environment, answer }).ok();
+        begun.await.unwrap_or(Err(Ec2Error::Broken))
     }
 
     /// What the run has cost up to now.

@@ -39,6 +39,9 @@ enum Only {
 
 const MADE: &[&str] = &["fleet", "instance", "launch-template", "security-group", "volume"];
 
+/// What `cloudist bake` makes.
+const BAKED: &[&str] = &["image", "snapshot"];
+
 const GRANTS: &[Grant] = &[
     Grant {
         name: "Look",
@@ -94,12 +97,21 @@ const GRANTS: &[Grant] = &[
         on: MADE,
         only: Only::WithTag,
     },
+    Grant { name: "MakeImages", actions: &["ec2:CreateImage"], on: BAKED, only: Only::MadeWithTag },
+    Grant { name: "MakeImagesOf", actions: &["ec2:CreateImage"], on: &["instance"], only: Only::WithTag },
+    Grant { name: "TagImages", actions: &["ec2:CreateTags"], on: BAKED, only: Only::AtItsMaking },
+    Grant {
+        name: "RemoveImages",
+        actions: &["ec2:DeleteSnapshot", "ec2:DeregisterImage"],
+        on: BAKED,
+        only: Only::WithTag,
+    },
     Grant { name: "PublicImages", actions: &["ssm:GetParameters"], on: &["ssm"], only: Only::Always },
     Grant { name: "FirstUse", actions: &["iam:CreateServiceLinkedRole"], on: &["role"], only: Only::SpotAndFleet },
 ];
 
 /// The actions by which things are made: tags may be put on in these alone.
-const MAKING: [&str; 4] = ["CreateFleet", "CreateLaunchTemplate", "CreateSecurityGroup", "RunInstances"];
+const MAKING: [&str; 5] = ["CreateFleet", "CreateImage", "CreateLaunchTemplate", "CreateSecurityGroup", "RunInstances"];
 
 /// The policy document.
 pub fn policy(partition: Partition) -> Value {

@@ -7,6 +7,15 @@ pub const OWNER: &str = "cloudist-owner";
 /// Seconds since 1970, after which whoever rented it has not been heard of for a whole lease.
 pub const EXPIRES: &str = "cloudist-expires";
 
+/// On images: the key of the environment that is in place.
+pub const ENVIRONMENT: &str = "cloudist-environment";
+/// On images: the setting that named the image it was made from.
+pub const BASE: &str = "cloudist-base";
+/// On images: who logs in.
+pub const USER: &str = "cloudist-user";
+/// On images: when it was made, in seconds since 1970.
+pub const CREATED: &str = "cloudist-created";
+
 pub fn of_run(run: &str, lease: Duration) -> Vec<(String, String)> {
     vec![
         ("Name".into(), format!("cloudist {run}")),

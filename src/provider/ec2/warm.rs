@@ -75,6 +75,7 @@ impl Desk {
             supply,
             // The template knows what to boot.
             image: BootImage { id: String::new(), user: kept.user, root_device: String::new() },
+            about_image: None,
             template: kept.template,
             group: kept.group,
             client_address: address,

@@ -42,7 +42,7 @@ class Account:
         self.backend = ec2_backends[self.id][REGION]
         self.backend.amis.clear()
         self.market = Market(self.backend)
-        self.images = Images()
+        self.images = Images(self.id, place / "images")
         self.faults = faults
         self.instances = Instances(self.backend, self.lock, loop, faults, addresses, place)
         launcher = Launcher(self.backend, self.market, self.images, self.instances, faults)
@@ -50,12 +50,14 @@ class Account:
         templates = LaunchTemplates(self.id, self.backend, self.images)
         self._answered: Dict[Tuple[str, str], Tuple[Parameters, Any]] = {}
         self._own: Dict[str, Callable[[Parameters], Any]] = {
-            **InstanceActions(self.id, self.instances, launcher).table(),
+            **InstanceActions(self.id, self.instances, launcher, self.images).table(),
             "CreateFleet": self.fleets.create,
             "DescribeFleets": self.fleets.describe,
             "DeleteFleets": self.fleets.delete,
             "DescribeLaunchTemplates": templates.describe,
             "DescribeImages": self.images.describe,
+            "DeregisterImage": self.images.deregister,
+            "DeleteSnapshot": self.images.delete_snapshot,
             "DescribeInstanceTypes": self.market.describe_types,
             "DescribeInstanceTypeOfferings": self.market.describe_offerings,
             "DescribeSpotPriceHistory": self.market.describe_spot_prices,
@@ -128,7 +130,8 @@ class Account:
                     fleet.id for fleet in self.fleets.fleets.values() if not fleet.state.startswith("deleted")
                 ),
                 "volumes": sorted(self.backend.volumes),
-                "images": sorted(self.backend.amis),
+                "images": sorted(image.id for image in self.images.own()),
+                "snapshots": sorted(self.images.snapshots),
             }
 
     def close(self) -> None:

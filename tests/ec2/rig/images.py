@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-from typing import Any, Dict, List
+import pathlib
+import secrets
+import shutil
+import subprocess
+from typing import Any, Dict, List, Optional, Tuple
 
 from . import filters
 from .errors import ApiError
@@ -23,10 +27,18 @@ class Image:
     root_device: str
     created: datetime.datetime
     gigabytes: int = 8
+    tags: Tuple[Tuple[str, str], ...] = ()
+    home: Optional[pathlib.Path] = None
+    login: Optional[str] = None
+    state: str = "available"
 
     @property
     def user(self) -> str:
-        return "ubuntu" if "ubuntu" in self.name else "ec2-user"
+        return self.login or ("ubuntu" if "ubuntu" in self.name else "ec2-user")
+
+    @property
+    def snapshot(self) -> str:
+        return f"snap-{self.id[4:]}"
 
     def described(self) -> Dict[str, Any]:
         return {
@@ -38,9 +50,10 @@ class Image:
             "RootDeviceName": self.root_device,
             "RootDeviceType": "ebs",
             "CreationDate": self.created,
-            "State": "available",
+            "State": self.state,
             "ImageType": "machine",
-            "Public": True,
+            "Public": self.home is None,
+            "Tags": [{"Key": key, "Value": value} for key, value in self.tags],
             "Hypervisor": "xen",
             "VirtualizationType": "hvm",
             "EnaSupport": True,
@@ -48,7 +61,12 @@ class Image:
             "BlockDeviceMappings": [
                 {
                     "DeviceName": self.root_device,
-                    "Ebs": {"VolumeSize": self.gigabytes, "VolumeType": "gp3", "DeleteOnTermination": True},
+                    "Ebs": {
+                        "VolumeSize": self.gigabytes,
+                        "VolumeType": "gp3",
+                        "DeleteOnTermination": True,
+                        "SnapshotId": self.snapshot,
+                    },
                 }
             ],
         }
@@ -92,7 +110,10 @@ _NEWEST = {
 
 
 class Images:
-    def __init__(self) -> None:
+    def __init__(self, account: str, place: pathlib.Path) -> None:
+        self._account = account
+        self._place = place
+        self.snapshots: Dict[str, Dict[str, str]] = {}
         self._images = {image.id: image for image in PUBLIC}
         self._names = {
             f"/aws/service/ami-amazon-linux-latest/{parameter}-{architecture}": _identity(
@@ -120,6 +141,50 @@ class Images:
             )
         return self._names[name]
 
+    def make(self, parameters: Dict[str, Any], instance: Any, tags: Dict[str, Dict[str, str]]) -> Image:
+        """An image of a machine, with what is in its user's home directory at this moment."""
+        if any(image.name == parameters["Name"] for image in self._images.values()):
+            raise ApiError("InvalidAMIName.Duplicate", f"AMI name {parameters['Name']} is already in use")
+        identity = f"ami-{secrets.token_hex(9)[:17]}"
+        home = self._place / identity
+        home.mkdir(parents=True)
+        subprocess.run(["cp", "-a", f"{instance.machine.home()}/.", str(home)], check=True)
+        self._images[identity] = image = Image(
+            identity,
+            parameters["Name"],
+            self._account,
+            "",
+            instance.architecture,
+            instance.image.root_device,
+            datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None),
+            gigabytes=instance.volumes[0][1].size,
+            tags=tuple(tags["image"].items()),
+            home=home,
+            login=instance.image.user,
+        )
+        self.snapshots[image.snapshot] = tags["snapshot"]
+        return image
+
+    def deregister(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
+        image = self.get(parameters["ImageId"])
+        if image.home is None:
+            raise ApiError("AuthFailure", f"Not authorized for image:{image.id}")
+        del self._images[image.id]
+        shutil.rmtree(image.home)
+        return {"Return": True}
+
+    def delete_snapshot(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
+        identity = parameters["SnapshotId"]
+        if identity not in self.snapshots:
+            raise ApiError("InvalidSnapshot.NotFound", f"The snapshot '{identity}' does not exist.")
+        if any(image.snapshot == identity for image in self._images.values()):
+            raise ApiError("InvalidSnapshot.InUse", f"The snapshot {identity} is currently in use by an AMI")
+        del self.snapshots[identity]
+        return {}
+
+    def own(self) -> List[Image]:
+        return [image for image in self._images.values() if image.home is not None]
+
     def get(self, identity: str) -> Image:
         resolved = self.resolve(identity)
         if not resolved.startswith("ami-"):
@@ -133,6 +198,7 @@ class Images:
         images = [self.get(identity) for identity in wanted] if wanted else list(self._images.values())
         owners = parameters.get("Owners") or []
         if owners:
+            owners = [self._account if owner == "self" else owner for owner in owners]
             images = [image for image in images if {image.owner, image.alias} & set(owners)]
         found = filters.chosen(
             [image.described() for image in images],

@@ -33,6 +33,8 @@ while read -r directory; do
 done <"$machine/overlaid"
 
 mount --rbind "$machine" run/rig
+# The keys of this host are none of the machine's; only its own layer over /etc forgets them.
+rm -f /etc/ssh/ssh_host_*
 for directory in home root run var tmp; do
     mount --rbind "$directory" "/$directory"
 done
@@ -52,6 +54,7 @@ cd /
 hostname "$MACHINE_NAME"
 mkdir -p "$MACHINE_HOME"
 [ -z "$MACHINE_HOME_SIZE" ] || mount -t tmpfs -o "size=$MACHINE_HOME_SIZE" rig "$MACHINE_HOME"
+[ ! -d /run/rig/home ] || cp -a /run/rig/home/. "$MACHINE_HOME"
 chown "$MACHINE_USER:" "$MACHINE_HOME"
 chmod 700 "$MACHINE_HOME"
 

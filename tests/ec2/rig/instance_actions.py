@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List
 
 from . import filters
 from .errors import ApiError
+from .images import Images
 from .instance import FILTERS, Instance
 from .instances import USER_INITIATED, Instances
 from .launch import Launcher, tags_for
@@ -15,7 +16,8 @@ Action = Callable[[Dict[str, Any]], Dict[str, Any]]
 
 
 class InstanceActions:
-    def __init__(self, account: str, instances: Instances, launcher: Launcher) -> None:
+    def __init__(self, account: str, instances: Instances, launcher: Launcher, images: Images) -> None:
+        self._images = images
         self._account = account
         self._instances = instances
         self._launcher = launcher
@@ -27,6 +29,7 @@ class InstanceActions:
             "DescribeInstanceStatus": self.describe_status,
             "TerminateInstances": self.terminate,
             "StopInstances": self.stop,
+            "CreateImage": self.create_image,
             "GetConsoleOutput": self.console_output,
         }
 
@@ -117,6 +120,14 @@ class InstanceActions:
                 }
             )
         return changes
+
+    def create_image(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
+        instance = self._instances.visible(parameters["InstanceId"])[0]
+        if instance.state != "running" or instance.machine is None:
+            raise ApiError("IncorrectInstanceState", f"The instance '{instance.id}' is {instance.state}")
+        specifications = parameters.get("TagSpecifications")
+        tags = {kind: tags_for(kind, specifications) for kind in ("image", "snapshot")}
+        return {"ImageId": self._images.make(parameters, instance, tags).id}
 
     def console_output(self, parameters: Dict[str, Any]) -> Dict[str, Any]:
         instance = self._instances.visible(parameters["InstanceId"])[0]

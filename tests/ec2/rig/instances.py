@@ -176,6 +176,7 @@ class Instances:
             home_size=faults["disk_full"],
             python=not faults["no_python"],
             own_host_key=not faults["impostor"],
+            home=instance.image.home,
         )
 
     # Who may connect.

@@ -43,6 +43,7 @@ class Specification:
     home_size: Optional[str] = None
     python: bool = True
     own_host_key: bool = True
+    home: Optional[pathlib.Path] = None
 
 
 def new_host_key() -> HostKey:
@@ -109,6 +110,10 @@ class Machine:
         assert self._process is not None
         return self._process.wait() == 0
 
+    def home(self) -> pathlib.Path:
+        """Its user's home directory, as this host sees it while the machine runs."""
+        return pathlib.Path(f"/proc/{self._init()}/root/home/{self.specification.user}")
+
     def processes(self) -> Iterator[int]:
         """The ids that its processes have on this host."""
         init = self._init()
@@ -173,6 +178,8 @@ class Machine:
         self._write(
             "hidden", "" if chosen.python else "".join(f"{path}\n" for path in shown.pythons(OVERLAID))
         )
+        if chosen.home is not None:
+            subprocess.run(["cp", "-a", str(chosen.home), str(directory / "home")], check=True)
         self._lay_out_system()
         path = ":".join([*(chosen.path if chosen.python else ()), PATH])
         self._write(
@@ -236,7 +243,7 @@ class Machine:
         self._write("authorized_keys", keys)
         ssh = f"/home/{user}/.ssh"
         lines += [
-            f"mkdir -m 700 {ssh} && install -m 600 /run/rig/authorized_keys {ssh}/authorized_keys",
+            f"mkdir -p -m 700 {ssh} && install -m 600 /run/rig/authorized_keys {ssh}/authorized_keys",
             f"chown -R {user}: {ssh}",
         ]
         return "\n".join([*lines, ""])

@@ -177,6 +177,6 @@ fn subnet(subnet: &aws_sdk_ec2::types::Subnet) -> Option<Subnet> {
     Some(Subnet { id: text(subnet.subnet_id())?, zone: text(subnet.availability_zone())?, vpc: text(subnet.vpc_id())? })
 }
 
-fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
+pub(super) fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
 }

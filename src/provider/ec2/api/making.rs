@@ -240,7 +240,7 @@ impl Blueprint {
     }
 }
 
-fn tagged(kind: ResourceType, tags: &[(String, String)]) -> TagSpecification {
+pub(super) fn tagged(kind: ResourceType, tags: &[(String, String)]) -> TagSpecification {
     TagSpecification::builder().resource_type(kind).set_tags(Some(sdk_tags(tags))).build()
 }
 

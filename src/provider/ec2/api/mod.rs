@@ -2,6 +2,7 @@
 //!
 //! Turns SDK shapes into ours and errors into [`Ec2Error`]; decides nothing.
 
+mod images;
 mod looking;
 mod making;
 mod removing;
@@ -18,6 +19,7 @@ use aws_sdk_ec2::{Client, config::ProvideCredentials, types::Tag};
 
 use super::error::Ec2Error;
 
+pub use images::{Baked, ImageOrder};
 pub use shapes::{
     Belongings, Blueprint, FleetOrder, FleetReply, Launched, Override, PoolError, Seen, State, Subnet, TaggedRun,
 };
