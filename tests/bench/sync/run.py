@@ -1,6 +1,6 @@
 """Measures how a project gets onto machines: cloudist beside `rsync -az` and `tar | ssh tar`, at several distances.
 
-Needs CLOUDIST_BIN, and on Linux Python 3.11, rsync, tar, ssh and sshd; makes all else below target/bench/sync. Judges nothing: it prints
+Needs CLOUDIST_BIN, and on Linux Python 3.11, rsync, tar, ssh and sshd; makes all else in a directory of its own. Judges nothing: it prints
 tables. The others run over a connection that stands already; of cloudist the scan and the sync are counted, not the connection.
 """
 
@@ -14,6 +14,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -23,9 +24,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Tuple
 from machines import Machines
 from trees import edit_inside, large_file, small_files
 
-BENCH = Path(__file__).resolve().parents[3] / "target" / "bench"
-# A place of its own for each time, removed at the end: file systems are slow to create for a while after a mass deletion.
-HOME = BENCH / f"sync-{os.getpid()}"
+TARGET = Path(__file__).resolve().parents[3] / "target"
 TIMING = re.compile(r"(\w+) ([\d.]+) s\b")
 SENT = re.compile(r"sent (\d+) bytes")
 
@@ -47,7 +46,7 @@ class Bench:
     def __init__(self, project: Path, machines: Machines) -> None:
         self.project = project
         self.machines = machines
-        self._cache = HOME / "cache"
+        self._cache = project.parent / "cache"
         self._control = machines.home / "control"
 
     def cloudist(self, workers: int = 1) -> List[Sync]:
@@ -59,13 +58,22 @@ class Bench:
         if not supports("--env"):
             del command[6:8]
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("CLOUDIST_", "PYTHON"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("CLOUDIST_", "PYTHON"))
+            },
             "CLOUDIST_CACHE_DIR": str(self._cache),
             "CLOUDIST_SSH_CONFIG": str(self.machines.configuration),
             "CLOUDIST_SNAPSHOT_LIMIT": "8GiB",
         }
         done = subprocess.run(
-            command, cwd=self.project, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            command,
+            cwd=self.project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
@@ -85,7 +93,14 @@ class Bench:
         return self.machines.servers[0].home
 
     def ssh(self) -> List[str]:
-        shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._control}", "-o", "ControlPersist=600"]
+        shared = [
+            "-o",
+            "ControlMaster=auto",
+            "-o",
+            f"ControlPath={self._control}",
+            "-o",
+            "ControlPersist=600",
+        ]
         return ["ssh", "-F", str(self.machines.configuration), *shared]
 
     def close(self) -> None:
@@ -107,7 +122,9 @@ class Bench:
 
 
 def supports(option: str) -> bool:
-    help_text = subprocess.run([os.environ["CLOUDIST_BIN"], "ssh-run", "--help"], capture_output=True, text=True)
+    help_text = subprocess.run(
+        [os.environ["CLOUDIST_BIN"], "ssh-run", "--help"], capture_output=True, text=True
+    )
     return f" {option} " in help_text.stdout
 
 
@@ -126,7 +143,10 @@ def repeated(times: int, before: Callable[[], None], what: Callable[[], float]) 
 
 
 def row(*cells: object) -> None:
-    print("| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True)
+    print(
+        "| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |",
+        flush=True,
+    )
 
 
 def head(*cells: str) -> None:
@@ -152,9 +172,11 @@ class Compared:
         return self.rsync / self.ours.total
 
 
-def compare(project: Path, rtt: float, times: int, cases: Dict[str, Callable[[Bench], None]]) -> Iterator[Tuple[str, Compared]]:
+def compare(
+    project: Path, rtt: float, times: int, cases: Dict[str, Callable[[Bench], None]]
+) -> Iterator[Tuple[str, Compared]]:
     """Each case says what is done before each run of it; `cold` forgets all copies, and alone has a `tar`."""
-    with closing(Bench(project, Machines(HOME / "machines", 1, rtt))) as bench:
+    with closing(Bench(project, Machines(project.parent / "machines", 1, rtt))) as bench:
         bench.connect()
         for case, before in cases.items():
             if case != "cold":
@@ -165,32 +187,58 @@ def compare(project: Path, rtt: float, times: int, cases: Dict[str, Callable[[Be
             for _ in range(times):
                 before(bench)
                 syncs += bench.cloudist()
-            ours = Sync(*(statistics.median(getattr(one, field.name) for one in syncs) for field in fields(Sync)))
+            ours = Sync(
+                *(statistics.median(getattr(one, field.name) for one in syncs) for field in fields(Sync))
+            )
             rsync = repeated(times, lambda: before(bench), bench.rsync)
             tar = repeated(times, lambda: before(bench), bench.tar) if case == "cold" else None
             yield case, Compared(ours, rsync, tar)
         bench.disconnect()
 
 
-def small(rtts: List[float], times: int) -> None:
-    project = HOME / "small"
+def small(home: Path, rtts: List[float], times: int) -> None:
+    project = home / "small"
     size = small_files(project)
     (project / "pytest.ini").write_text("[pytest]\n")
     print(f"\n10,000 files, {size / 1e6:.1f} MB; seconds, medians of {times}\n")
-    head("RTT ms", "case", "cloudist scan", "sync", "over 1 RTT", "rsync -az", "tar over ssh", "rsync / cloudist")
-    cases: Dict[str, Callable[[Bench], None]] = {"cold": Bench.forget, "unchanged": lambda _: None, "one edit": edit}
+    head(
+        "RTT ms",
+        "case",
+        "cloudist scan",
+        "sync",
+        "over 1 RTT",
+        "rsync -az",
+        "tar over ssh",
+        "rsync / cloudist",
+    )
+    cases: Dict[str, Callable[[Bench], None]] = {
+        "cold": Bench.forget,
+        "unchanged": lambda _: None,
+        "one edit": edit,
+    }
     for rtt in rtts:
         for case, one in compare(project, rtt, times, cases):
             ours = one.ours
-            row(int(rtt * 1000), case, ours.scan, ours.sync, ours.sync - rtt, one.rsync, one.tar or "", one.advantage)
+            row(
+                int(rtt * 1000),
+                case,
+                ours.scan,
+                ours.sync,
+                ours.sync - rtt,
+                one.rsync,
+                one.tar or "",
+                one.advantage,
+            )
 
 
-def large(rtts: List[float], times: int, size: int) -> None:
-    project = HOME / "large"
+def large(home: Path, rtts: List[float], times: int, size: int) -> None:
+    project = home / "large"
     large_file(project / "data.bin", size)
     (project / "pytest.ini").write_text("[pytest]\n")
     print(f"\nOne file of {size >> 20} MiB; seconds, medians of {times}; MB sent\n")
-    head("RTT ms", "case", "cloudist scan", "sync", "MB sent", "rsync -az", "tar over ssh", "rsync / cloudist")
+    head(
+        "RTT ms", "case", "cloudist scan", "sync", "MB sent", "rsync -az", "tar over ssh", "rsync / cloudist"
+    )
     cases: Dict[str, Callable[[Bench], None]] = {
         "cold": Bench.forget,
         "edit inside": lambda bench: edit_inside(bench.project / "data.bin"),
@@ -198,19 +246,28 @@ def large(rtts: List[float], times: int, size: int) -> None:
     for rtt in rtts:
         for case, one in compare(project, rtt, times, cases):
             ours = one.ours
-            row(int(rtt * 1000), case, ours.scan, ours.sync, ours.sent / 1e6, one.rsync, one.tar or "", one.advantage)
+            row(
+                int(rtt * 1000),
+                case,
+                ours.scan,
+                ours.sync,
+                ours.sent / 1e6,
+                one.rsync,
+                one.tar or "",
+                one.advantage,
+            )
 
 
-def many(counts: List[int], rate: float) -> None:
+def many(home: Path, counts: List[int], rate: float) -> None:
     """Cold, over an uplink of `rate` bytes a second: how long until the last machine has all, and what went out."""
-    project = HOME / "many"
+    project = home / "many"
     size = large_file(project / "data.bin", 8 << 20) + small_files(project, 2_000)
     (project / "pytest.ini").write_text("[pytest]\n")
     print(f"\n{size / 1e6:.1f} MB over an uplink of {rate * 8 / 1e6:.0f} Mbit/s, 20 ms away\n")
     head("machines", "seconds", "MB out", "seconds / one machine's", "MB out / MB of the project, compressed")
     first = packed = None
     for count in counts:
-        with closing(Bench(project, Machines(HOME / "machines", count, 0.02, rate))) as bench:
+        with closing(Bench(project, Machines(home / "machines", count, 0.02, rate))) as bench:
             bench.forget()
             before = bench.machines.sent()
             syncs = bench.cloudist(count)
@@ -227,20 +284,27 @@ def main() -> None:
     parser.add_argument("--rtts", type=float, nargs="*", default=[0, 0.02, 0.1], metavar="SECONDS")
     parser.add_argument("--size", type=int, default=1024, metavar="MiB", help="of the large file")
     parser.add_argument("--machines", type=int, nargs="*", default=[1, 32])
+    parser.add_argument(
+        "--place",
+        type=Path,
+        default=TARGET / "bench",
+        metavar="DIR",
+        help="where all is made; a tmpfs leaves the disk out",
+    )
     given = parser.parse_args()
-    os.environ.setdefault("CLOUDIST_BIN", str(BENCH.parent / "release" / "cloudist"))
+    os.environ.setdefault("CLOUDIST_BIN", str(TARGET / "release" / "cloudist"))
     # An end by a signal leaves neither servers nor files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    HOME.mkdir(parents=True)
-    try:
+    given.place.mkdir(parents=True, exist_ok=True)
+    # Removed at the end, not at the start: file systems are slow to create for a while after a mass deletion.
+    with tempfile.TemporaryDirectory(prefix="sync-", dir=given.place) as directory:
+        home = Path(directory)
         if "small" in given.cases:
-            small(given.rtts, given.times)
+            small(home, given.rtts, given.times)
         if "large" in given.cases:
-            large(given.rtts, given.times, given.size << 20)
+            large(home, given.rtts, given.times, given.size << 20)
         if "many" in given.cases:
-            many(given.machines, 20e6 / 8)
-    finally:
-        shutil.rmtree(HOME, ignore_errors=True)
+            many(home, given.machines, 20e6 / 8)
 
 
 if __name__ == "__main__":
