@@ -143,6 +143,8 @@ pub enum SettingError {
     Quotes { origin: String, value: String },
     #[error("provider `hosts` needs the machines' addresses")]
     NoHosts,
+    #[error("{python} and {environment} contradict each other: an environment has its own interpreter")]
+    TwoInterpreters { python: String, environment: String },
 }
 
 impl SettingError {
@@ -150,6 +152,7 @@ impl SettingError {
     pub fn help(&self) -> String {
         match self {
             Self::NoHosts => "name them: --cd-hosts user@host1,host2:2222".into(),
+            Self::TwoInterpreters { .. } => "leave one out, or say --cd-env none for one run".into(),
             Self::UnknownKey { .. } => "settings are named as the options are, without `--cd-`".into(),
             _ => "`cloudist pytest --help` tells what each option takes".into(),
         }
@@ -197,12 +200,7 @@ impl Settings {
             provider,
             hosts,
             local_machines: read.parsed("local-machines", "a whole number from 1", positive)?,
-            environment: match read.text("env")? {
-                Some(given) => EnvironmentChoice::from(given),
-                // Whoever names an interpreter there sees to what it has.
-                None if read.text("python")?.is_some() => EnvironmentChoice::None,
-                None => EnvironmentChoice::Auto,
-            },
+            environment: read.environment(provider)?,
             environment_strict: read.parsed("env-strict", "`true` or `false`", truth)?.unwrap_or(false),
             apt: read.list("apt")?,
             dnf: read.list("dnf")?,
@@ -272,6 +270,23 @@ impl Reader<'_> {
         };
         let values = values.ok_or_else(|| SettingError::Type { origin: origin.clone() })?;
         Ok(Some(Given { origin, values }))
+    }
+
+    /// Whoever names an interpreter there sees to what it has. The local one has what is here.
+    fn environment(&self, provider: Option<ProviderKind>) -> Result<EnvironmentChoice, SettingError> {
+        let python = self.given("python")?;
+        let Some(word) = self.text("env")? else {
+            return Ok(if python.is_some() { EnvironmentChoice::None } else { EnvironmentChoice::Auto });
+        };
+        let choice = EnvironmentChoice::from(word);
+        match (python, self.given("env")?) {
+            (Some(python), Some(environment))
+                if choice != EnvironmentChoice::None && provider != Some(ProviderKind::Local) =>
+            {
+                Err(SettingError::TwoInterpreters { python: python.origin, environment: environment.origin })
+            }
+            _ => Ok(choice),
+        }
     }
 
     fn list(&self, name: &str) -> Result<Vec<String>, SettingError> {

@@ -88,6 +88,20 @@ fn variables_are_assignments() {
 }
 
 #[test]
+fn an_interpreter_that_is_named_has_what_it_has() {
+    let choice = |flags: &[(&str, &str)]| Settings::merge(&sources(flags, &[], "env = 'uv'")).unwrap().environment;
+    let named = Settings::merge(&sources(&[("python", "/opt/py")], &[], "")).unwrap();
+    assert_eq!(named.environment, EnvironmentChoice::None);
+    assert_eq!(choice(&[]), EnvironmentChoice::Uv);
+    assert_eq!(choice(&[("python", "/opt/py"), ("env", "none")]), EnvironmentChoice::None);
+    assert_eq!(choice(&[("python", "/opt/py"), ("provider", "local")]), EnvironmentChoice::Uv);
+    assert_eq!(
+        error(&[("python", "/opt/py")], &[], "env = 'uv'"),
+        "--cd-python and /p/pyproject.toml: [tool.cloudist] env contradict each other: an environment has its own interpreter"
+    );
+}
+
+#[test]
 fn errors_name_the_place_and_what_is_expected() {
     assert_eq!(
         error(&[("num-workers", "0")], &[], ""),
