@@ -27,7 +27,8 @@ use crate::{
         bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
     },
     provider::{
-        Bill, Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError, ec2,
+        Bill, Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError,
+        ec2::{self, EnvironmentKey},
         hosts::{HostList, SshConfig, ssh_config_file},
     },
     run::{
@@ -225,7 +226,7 @@ pub fn launch(settings: &Settings, local_python: &Path) -> Result<Fleet, Failure
 pub fn launch_from(
     settings: &Settings,
     local_python: &Path,
-    environment: Option<watch::Receiver<Option<Option<String>>>>,
+    environment: Option<watch::Receiver<EnvironmentKey>>,
 ) -> Result<Fleet, Failure> {
     let run = run_id();
     let provider = match provider_of(settings) {
@@ -278,16 +279,16 @@ pub fn ec2_plan(settings: &Settings, run: &str) -> Ec2Plan {
 
 /// Finds out, while other things are asked, which environment machines are to have. What is in the way of it is told later,
 /// by those who make the environment.
-fn environment_key(settings: &Settings, python: &Path) -> watch::Receiver<Option<Option<String>>> {
-    let (sender, receiver) = watch::channel(None);
+fn environment_key(settings: &Settings, python: &Path) -> watch::Receiver<EnvironmentKey> {
+    let (sender, receiver) = watch::channel(EnvironmentKey::Sought);
     let (settings, python) = (settings.clone(), python.to_owned());
     task::spawn_blocking(move || {
         let request = pytest::current_dir().ok().and_then(|cwd| {
             let wish = environment_wish(&settings, &python, &project_root(&cwd), &cwd)?;
             environment::choose(&wish).ok().flatten()
         });
-        let key = request.map(|(request, _)| request).filter(Request::makes_something).map(|request| request.key());
-        sender.send_replace(Some(key));
+        let request = request.map(|(request, _)| request).filter(Request::makes_something);
+        sender.send_replace(request.map_or(EnvironmentKey::None, |request| EnvironmentKey::Key(request.key())));
     });
     receiver
 }

@@ -122,6 +122,15 @@ def test_killed_while_the_image_is_made(baker):
     baker.cloudist.nothing_left()
 
 
+def test_interrupted_before_there_is_an_image(baker):
+    process = baker.cloudist.start(*baker.arguments("bake"), env=baker.variables)
+    baker.rig.wait_call("CreateFleet", timeout=120)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert len(baker.rig.calls["CreateImage"]) == 0 and baker.images() == []
+    baker.cloudist.nothing_left()
+
+
 def test_there_has_to_be_an_environment(baker):
     done = baker.cloudist("bake", "--env=none").check(90)
     assert "no environment to bake" in done.err

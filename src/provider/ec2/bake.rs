@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{
-    Ec2Plan, Place,
+    Ec2Plan, EnvironmentKey, Place,
     api::{Baked, Cloud, ImageOrder},
     desk::Desk,
     error::Ec2Error,
@@ -88,8 +88,10 @@ impl Ec2Plan {
     /// The key of the environment, once it is known; nothing if it can't be told.
     async fn environment_key(&self) -> Option<String> {
         let mut known = self.environment.clone()?;
-        let key = known.wait_for(Option::is_some).await.ok()?;
-        key.clone().flatten()
+        match &*known.wait_for(|key| *key != EnvironmentKey::Sought).await.ok()? {
+            EnvironmentKey::Key(key) => Some(key.clone()),
+            EnvironmentKey::None | EnvironmentKey::Sought => None,
+        }
     }
 }
 

@@ -62,9 +62,18 @@ pub struct Ec2Plan {
     pub memory_per_worker_mib: u64,
     pub interrupt_prob: u32,
     pub settings: Ec2Settings,
-    /// The key of the environment that machines are to have, as soon as it is known. By it images are found;
-    /// without it machines are new, and from the base image.
-    pub environment: Option<watch::Receiver<Option<Option<String>>>>,
+    /// Names the environment that machines are to have. Without it they are new, and start from no image of ours.
+    pub environment: Option<watch::Receiver<EnvironmentKey>>,
+}
+
+/// Names an environment: images that have it are found by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EnvironmentKey {
+    /// It is still being found out.
+    Sought,
+    /// None will be made, or it can't be told which.
+    None,
+    Key(String),
 }
 
 /// The provider: a line to the desk, which is a task that owns all that is rented.
