@@ -4,7 +4,6 @@ Never follows a link inside a tree. Knows no manifest.
 """
 
 import fcntl
-import hashlib
 import os
 import stat
 import sys
@@ -49,9 +48,16 @@ def write_all(descriptor, data):
             view = view[os.write(descriptor, view) :]
 
 
+def sha256(data=b""):
+    """A hash begun with `data`. Not before it is needed: OpenSSL, which comes with it, takes longer to load than all of the runner."""
+    import hashlib
+
+    return hashlib.sha256(data)
+
+
 def digest_of(descriptor):
     """The hash of what is in an open file from where it stands, and its length."""
-    digest = hashlib.sha256()
+    digest = sha256()
     size = 0
     for piece in iter(lambda: os.read(descriptor, PIECE), b""):
         digest.update(piece)
@@ -111,7 +117,7 @@ def _transfer(source, target, size):
             return digest_of(again)[0].hexdigest().encode()
         finally:
             os.close(again)
-    digest = hashlib.sha256()
+    digest = sha256()
     for piece in iter(lambda: os.read(source, PIECE), b""):
         digest.update(piece)
         write_all(target, piece)

@@ -3,13 +3,13 @@
 Knows process groups and orphans; never reads or writes what the processes say.
 """
 
-import ctypes
 import fcntl
 import os
 import select
 import signal
 import sys
 import time
+from functools import lru_cache
 
 from .runner import read_some
 
@@ -33,10 +33,9 @@ class Processes:
         self._loop = loop
         self._exits = {}
         self._groups = set()
-        self._prctl = None
-        if sys.platform == "linux":
-            self._prctl = ctypes.CDLL(None, use_errno=True).prctl
-            self._prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._adopts_orphans = False
+        # What is asked for in the same breath as the greeting, a zygote, doesn't wait for it.
+        loop.after(0, self._adopt_orphans)
         self._woken, waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(waker, False)
@@ -44,15 +43,23 @@ class Processes:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         loop.on_readable(self._woken, self._reap)
 
+    def _adopt_orphans(self):
+        """What loses its parent below this process becomes its child."""
+        if self.reaps_orphans and not self._adopts_orphans:
+            self._adopts_orphans = True
+            prctl()(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
     @property
     def reaps_orphans(self):
-        return self._prctl is not None
+        return sys.platform == "linux"
 
     def spawn(self, argv, env, cwd, streams, on_exit, socket=None):
         """Starts a program that leads its own group; `streams` become its descriptors 0 to 2, `socket` its 3.
 
         One with a socket sees by itself when the runner is gone, and has children of its own to end then.
         """
+        if socket is None:
+            self._adopt_orphans()
         told, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -70,6 +77,7 @@ class Processes:
 
     def fork(self, body, on_exit):
         """Runs `body` in a forked copy of this process, in a group of its own."""
+        self._adopt_orphans()
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -131,8 +139,8 @@ class Processes:
             signal.signal(number, signal.SIG_DFL)
 
     def _die_with_runner(self):
-        if self._prctl is not None:
-            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if self.reaps_orphans:
+            prctl()(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
     def _become(self, argv, env, cwd, streams, socket, tell):
         stage = "io"
@@ -172,6 +180,14 @@ class Processes:
                 on_exit(exit_status(status))
             elif self.on_stranger is not None:
                 self.on_stranger(pid, exit_status(status))
+
+
+@lru_cache(maxsize=None)
+def prctl():
+    """Loading ctypes takes longer than starting a process does."""
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True).prctl
 
 
 def exit_status(status):

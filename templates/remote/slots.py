@@ -7,10 +7,9 @@ Knows what is recorded of a tree, not what is in it. A record is replaced whole 
 """
 
 import fcntl
-import hashlib
 import os
 
-from .disk import remove
+from .disk import remove, sha256
 from .faults import StoreError
 
 SIDE = ".cloudist"
@@ -142,6 +141,6 @@ def manifest_of(trees, key, snapshot):
     for _, slot in by_age(trees):
         if slot.name.partition("-")[0] == key and (slot.read("id") or b"").decode("ascii", "replace") == snapshot:
             data = slot.known()
-            if data is not None and hashlib.sha256(data).hexdigest() == snapshot:
+            if data is not None and sha256(data).hexdigest() == snapshot:
                 return data
     return None
