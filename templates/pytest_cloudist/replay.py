@@ -19,7 +19,7 @@ from .collect import Arguments, Handover, LocalWalk, Outbox
 from .controller import Controller, decode
 from .lastfailed import LastFailed
 from .reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
-from .terminal import announcing, count, write_escaped, write_line
+from .terminal import announcing, count, in_one_piece, write_escaped, write_line
 
 EXIT_ENGINE_GONE = 97
 TEST_EVENTS = frozenset(["results", "late", "crashed"])
@@ -342,12 +342,13 @@ class Run:
     def _on_results(self, frame: Frame) -> None:
         dropped = frame.header.get("drop") or ()
         extra = {**self._extra, "worker_id": f"gw{frame.header['worker']}"}
-        for position, (told, entry) in enumerate(zip(frame.header["tests"], frame.content())):
-            if self._stopping:
-                return
-            if position not in dropped:
-                self._replay_test((told[0], told[1]), entry, extra)
-                self._heed_pytest()
+        with in_one_piece(self._terminal):
+            for position, (told, entry) in enumerate(zip(frame.header["tests"], frame.content())):
+                if self._stopping:
+                    return
+                if position not in dropped:
+                    self._replay_test((told[0], told[1]), entry, extra)
+                    self._heed_pytest()
 
     def _replay_test(self, key: Key, entry: Dict[str, Any], extra: Dict[str, Any]) -> None:
         nodeid = entry["nodeid"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any, ContextManager, Iterator
+from typing import Any, ContextManager, Iterator, List, TextIO
 
 import pytest
 
@@ -34,6 +34,48 @@ def write_line(terminal: Any, text: str, **markup: bool) -> None:
         terminal._tw.line()
     terminal.write_line(text, **markup)
     terminal.flush()
+
+
+class Held:
+    """What a reporter writes while several results are replayed: kept, and written in one piece."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._pieces: List[str] = []
+
+    def write(self, text: str) -> int:
+        if not text.isascii():
+            # Whoever writes may want to write something else if this can't be shown.
+            text.encode(self._file.encoding or "utf-8", self._file.errors or "strict")
+        self._pieces.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """There is nothing to see before the last of the results is in."""
+
+    def release(self) -> None:
+        self._file.write("".join(self._pieces))
+        self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@contextlib.contextmanager
+def in_one_piece(terminal: Any) -> Iterator[None]:
+    """While it lasts, what pytest's reporter writes is held back: a write for every word wakes the terminal each time."""
+    writer = getattr(terminal, "_tw", None)
+    file = getattr(writer, "_file", None)
+    if file is None or terminal.config.option.capture == "no":
+        # Without capture, what plugins print goes the same way and has to keep its place.
+        yield
+        return
+    writer._file = held = Held(file)
+    try:
+        yield
+    finally:
+        writer._file = file
+        held.release()
 
 
 @contextlib.contextmanager
