@@ -25,6 +25,7 @@ class Channel:
         self._tokens = tokens
         self._results = results
         self._control = control
+        self._specs = {}
         self._process = os.getpid()
         self._poll = select.poll()
         self._poll.register(tokens, select.POLLIN)
@@ -62,6 +63,21 @@ class Channel:
 
     def ask(self, header, blob=b""):
         self.tell(header, blob)
+        while True:
+            answer = self._receive()
+            if answer.get("t") != "spec":
+                return answer
+            self._specs[answer["file"]] = answer["spec"]
+
+    def spec(self, file):
+        """How to reach a file that a token asks to collect; it was sent ahead of the token."""
+        self._end_if_forked()
+        while file not in self._specs:
+            sent = self._receive()
+            self._specs[sent["file"]] = sent["spec"]
+        return self._specs.pop(file)
+
+    def _receive(self):
         (length,) = LENGTH.unpack(self._read(LENGTH.size))
         return json.loads(self._read(length).decode("utf-8"))
 

@@ -196,13 +196,18 @@ class WorkerPlugin:
         return item
 
     def _collect(self, file, first):
-        answer = self._channel.ask({"t": "file", "file": file})
-        collected = self._collection.collect(file, answer["spec"])
-        names = self._tests.add(file, collected.items)
+        known = None
         if first:
+            spec = self._channel.spec(file)
+        else:
+            answer = self._channel.ask({"t": "file", "file": file})
+            spec, known = answer["spec"], answer["names"]
+        collected = self._collection.collect(file, spec)
+        names = self._tests.add(file, collected.items)
+        if known is None:
             self._tests.number(file)
         else:
-            self._tests.learn(file, answer["names"])
+            self._tests.learn(file, known)
         header = {
             "t": "collected",
             "file": file,

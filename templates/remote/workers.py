@@ -54,7 +54,9 @@ class Worker:
             self._runner.intake.watch(reader, lambda reader=reader: self._read_output(reader))
 
     def enqueue_file(self, file, execute):
+        """The way to the file is there before the worker can ask for it: nothing has to be waited for."""
         self._execute[file] = execute
+        self._control.send(*frame({"t": "spec", "file": file, "spec": self._pool.specs[file]}))
         self.queue.append([(file, NONE)])
 
     def _read_results(self):
@@ -124,7 +126,7 @@ class Worker:
         self._withheld = []
 
     def _on_file(self, header, blob):
-        """The worker has claimed a test or a file that it must collect first."""
+        """The worker has claimed a test of a file that it must collect first."""
         file = header["file"]
         self._collecting = file
         self._reply({"spec": self._pool.specs[file], "names": self._pool.names_of(file)})
@@ -138,12 +140,14 @@ class Worker:
     def _on_collected(self, header, blob):
         file = header["file"]
         self._collecting = None
-        self._runner.send(dict(header, worker=self.number), blob)
         if header["first"]:
             self.queue.finish((file, NONE))
             if self._execute.pop(file, False):
                 self.queue.insert([(file, index) for index in range(len(header["tests"]))])
         self._reply({})
+        self._runner.send(dict(header, worker=self.number), blob)
+        # Something is on its way just now; what the first tests say goes with what follows them.
+        self._runner.intake.rest(self._results, REST)
 
     def _on_missing(self, header, blob):
         for file, index in header["tests"]:
