@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::machines::args::MachinesCommand;
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
 
 /// Runs a pytest suite or any command on many machines over SSH as if they were your own.
@@ -105,6 +106,8 @@ pub enum Command {
     /// need that key's permissions besides.
     #[command(after_long_help = IAM_POLICY_EXAMPLES)]
     IamPolicy(IamPolicyArgs),
+    #[command(flatten)]
+    Machines(MachinesCommand),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -384,6 +387,13 @@ fn arg(option: &'static OptionInfo) -> Arg {
         Kind::One => {
             arg.action(ArgAction::Set).overrides_with(option.name.as_str()).value_name(option.metavar.as_str())
         }
+        Kind::Optional => arg
+            .action(ArgAction::Set)
+            .overrides_with(option.name.as_str())
+            .value_name(option.metavar.as_str())
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(option.bare.clone().unwrap_or_default()),
         Kind::Many => arg.action(ArgAction::Append).value_name(option.metavar.as_str()),
     }
 }
@@ -391,7 +401,9 @@ fn arg(option: &'static OptionInfo) -> Arg {
 fn given(option: &OptionInfo, matches: &ArgMatches) -> Option<(String, Vec<String>)> {
     let values: Vec<String> = match option.kind {
         Kind::Flag => matches.get_flag(&option.name).then(|| "true".to_owned()).into_iter().collect(),
-        Kind::One | Kind::Many => matches.get_many::<String>(&option.name).into_iter().flatten().cloned().collect(),
+        Kind::One | Kind::Optional | Kind::Many => {
+            matches.get_many::<String>(&option.name).into_iter().flatten().cloned().collect()
+        }
     };
     (!values.is_empty()).then(|| (option.name.clone(), values))
 }

@@ -11,6 +11,7 @@ mod iam_policy;
 mod init;
 mod interpreter;
 mod line;
+mod machines;
 mod plan;
 mod plan_table;
 mod pytest;
@@ -36,6 +37,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::IamPolicy(args) => iam_policy::print(&args),
+        Command::Machines(command) => machines::main(command),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()
