@@ -326,7 +326,7 @@ impl Fleet {
         let (first, duration) = (names.first()?, humantime::format_duration(*longest));
         let stay = if names.len() == 1 { "stays" } else { "stay" };
         Some(format!(
-            "{} {stay} for {duration}, since tests failed there: `cloudist ssh {first}` looks around, `cloudist down` ends it now",
+            "{} {stay} for {duration}, since something failed there: `cloudist ssh {first}` looks around, `cloudist down` ends it now",
             names.join(", ")
         ))
     }

@@ -85,21 +85,24 @@ pub async fn join(session: &Session, child: Child) -> Result<u8, Failure> {
         std::future::pending::<()>().await;
     };
     let said = async {
-        let (out, err) = tokio::join!(pump(stdout, io::stdout()), pump(stderr, io::stderr()));
-        out.and(err)
+        tokio::try_join!(pump(stdout, io::stdout()), pump(stderr, io::stderr()))
     };
     let ended = async {
-        let said = said.await;
-        (said, process.wait().await)
+        said.await?;
+        process.wait().await.map_err(broken)
     };
     tokio::pin!(feeding, ended);
     let mut told = 0;
     loop {
         tokio::select! {
             () = &mut feeding => {}
-            (said, ended) = &mut ended => {
-                said?;
-                return ended.map(|ended| status(&ended)).map_err(broken);
+            ended = &mut ended => {
+                if let (Err(failure), Some(group)) = (&ended, group)
+                    && failure.exit_code == exit_code::BROKEN_PIPE
+                {
+                    pass_on(session, group, "PIPE").await;
+                }
+                return ended.map(|ended| status(&ended));
             }
             (name, code) = endings.next() => {
                 told += 1;

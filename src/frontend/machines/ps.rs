@@ -1,11 +1,11 @@
 //! `cloudist ps`: the machines of this user's runs, and what they do, as a table or as JSON.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
-use super::{args::PsArgs, look};
+use super::{args::PsArgs, channel, look};
 use crate::{
     frontend::{failure::Failure, plan_table::terminal_width},
     registry::{Live, Place, WorkerInfo},
@@ -18,11 +18,12 @@ pub fn ps(args: &PsArgs) -> Result<u8, Failure> {
     let places: Vec<Place> = runs.iter().flat_map(Live::places).collect();
     if args.json {
         let all: Vec<Value> = places.iter().map(|place| document(*place)).collect();
-        println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
+        let text = serde_json::to_string_pretty(&all).unwrap_or_default();
+        channel::show(&mut io::stdout(), (text + "\n").as_bytes())?;
     } else if places.is_empty() {
         eprintln!("there is no machine");
     } else {
-        print!("{}", table(&places, terminal_width()));
+        channel::show(&mut io::stdout(), table(&places, terminal_width()).as_bytes())?;
     }
     Ok(0)
 }

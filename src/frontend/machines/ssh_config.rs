@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{args::SshConfigArgs, find, look, unreadable};
+use super::{args::SshConfigArgs, channel, find, look, unreadable};
 use crate::{
     cache,
     frontend::failure::{Failure, exit_code},
@@ -41,7 +41,8 @@ pub fn ssh_config(args: &SshConfigArgs) -> Result<u8, Failure> {
     for Place { live, machine } in places {
         // The latest run's is the one that is meant by the short name.
         let short = taken.insert(machine.name.clone());
-        print!("{}", registry::ssh_config_block(&live.directory, &live.info.run, machine, short));
+        let block = registry::ssh_config_block(&live.directory, &live.info.run, machine, short);
+        channel::show(&mut io::stdout(), block.as_bytes())?;
     }
     Ok(0)
 }
