@@ -84,9 +84,7 @@ pub async fn join(session: &Session, child: Child) -> Result<u8, Failure> {
         drop(there);
         std::future::pending::<()>().await;
     };
-    let said = async {
-        tokio::try_join!(pump(stdout, io::stdout()), pump(stderr, io::stderr()))
-    };
+    let said = async { tokio::try_join!(pump(stdout, io::stdout()), pump(stderr, io::stderr())) };
     let ended = async {
         said.await?;
         process.wait().await.map_err(broken)

@@ -202,7 +202,7 @@ impl server::Handler for Connection {
         match self.opened.remove(&id) {
             Some(opened) if name == "sftp" => {
                 session.channel_success(id)?;
-                files::serve(opened.channel.into_stream(), self.machine.home.clone());
+                files::serve(opened.channel, self.machine.home.clone(), Arc::clone(&self.backlog));
                 Ok(())
             }
             _ => session.channel_failure(id),

@@ -6,20 +6,63 @@ use std::collections::HashMap;
 use std::io::{self, SeekFrom};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use russh::server::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf};
 use russh_sftp::protocol::{Attrs, Data, File as Listed, FileAttributes, Handle, Name, OpenFlags, Status, StatusCode};
 use russh_sftp::server::{self, Handler, StatusReply};
 use tokio::fs::{self, File, ReadDir};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, duplex, split};
+use tokio::sync::mpsc;
+
+use super::exec::copy;
+use crate::ssh::{Backlog, Held};
 
 /// The most of a file in one answer.
 const PIECE: u32 = 128 << 10;
 /// Names in one answer.
 const NAMES: usize = 100;
 
-/// Serves one client in a task of its own, which ends with the stream.
-pub(super) fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, home: PathBuf) {
-    tokio::spawn(server::run(stream, Files { home, open: HashMap::new(), opened: 0 }));
+/// Between the server of files and the channel.
+const BETWEEN: usize = 256 << 10;
+
+/// Serves one client in a task of its own, until the client has said all.
+pub(super) fn serve(channel: Channel<Msg>, home: PathBuf, backlog: Arc<Backlog>) {
+    tokio::spawn(async move {
+        let (here, there) = duplex(BETWEEN);
+        server::run(there, Files { home, open: HashMap::new(), opened: 0 }).await;
+        let (read, write) = channel.split();
+        let (said, mut heard) = split(here);
+        let (sender, mut queue) = mpsc::unbounded_channel::<Held>();
+        // Queued: a session that waited for the disk could not send its answers.
+        let taken = take(read, sender, &backlog);
+        let fed = async {
+            while let Some(held) = queue.recv().await {
+                if heard.write_all(held.as_ref()).await.is_err() {
+                    break;
+                }
+            }
+            let _ = heard.shutdown().await;
+        };
+        tokio::join!(taken, fed, async {
+            copy(said, &write, &backlog, None).await;
+            // Clients take a server that goes without a status for one that broke down.
+            let _ = write.exit_status(0).await;
+            let _ = write.eof().await;
+            let _ = write.close().await;
+        });
+    });
+}
+
+async fn take(mut read: ChannelReadHalf, queue: mpsc::UnboundedSender<Held>, backlog: &Arc<Backlog>) {
+    while let Some(message) = read.wait().await {
+        match message {
+            ChannelMsg::Data { data } => drop(queue.send(backlog.hold(data))),
+            ChannelMsg::Eof | ChannelMsg::Close => return,
+            _ => {}
+        }
+    }
 }
 
 struct Files {
