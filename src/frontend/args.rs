@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::machines::args::MachinesCommand;
+use super::{
+    machines::args::MachinesCommand,
+    manuals::{CompletionsArgs, ManArgs},
+};
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
 
 /// Runs a pytest suite or any command on many machines over SSH as if they were your own.
@@ -24,6 +27,8 @@ Examples:
   cloudist init && pytest --cloudist=test    from pytest itself
   cloudist ssh-run -n 4 -- make bench        any command, on every worker
   cloudist doctor                            what a run needs, here and on EC2
+  cloudist ps                                machines of runs that go on, and what they do
+  cloudist ssh gw3                           a shell on the machine of that worker
 
 Settings:
   Every option of a run may also stand in [tool.cloudist] of pyproject.toml (num-workers = 8) or in
@@ -108,6 +113,17 @@ pub enum Command {
     IamPolicy(IamPolicyArgs),
     #[command(flatten)]
     Machines(MachinesCommand),
+    /// Print what a shell needs to complete this command line
+    ///
+    /// For bash, zsh, fish, elvish or powershell. Where it belongs is the shell's to say; for bash, for instance,
+    /// ~/.local/share/bash-completion/completions/cloudist.
+    #[command(after_long_help = "Exit status: 0.")]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    ///
+    /// With DIR, a page for each command is written there; `man -l DIR/cloudist-ssh.1` shows one.
+    #[command(after_long_help = "Exit status: 0; 97 if it can't be written.")]
+    Man(ManArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout

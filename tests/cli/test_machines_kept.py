@@ -66,8 +66,8 @@ def test_of_two_machines_the_one_with_the_failure_stays(
     root = project({"x.txt": ""})
     options = ["--provider=local", "-n", "2", "--keep-on-failure"]
     done = cloudist("ssh-run", *options, "--", "sh", "-c", "exit $CLOUDIST_WORKER_INDEX", cwd=root).check(1)
-    assert "local-1 stays" in done.err
-    assert [machine["machine"] for machine in machines(cloudist, root)] == ["local-1"]
+    (machine,) = machines(cloudist, root)
+    assert f"{machine['machine']} stays" in done.err
     cloudist("down", "--all", cwd=root).check(0)
 
 

@@ -58,8 +58,12 @@ async fn end(place: Place<'_>) -> Result<(), Failure> {
         // has ended.
         "local" => {
             if let Ok(session) = connect(place).await {
-                session.exec("kill -s TERM $PPID").await.ok();
-                timeout(PATIENCE, session.closed()).await.ok();
+                // Held until then: a command that nobody wants any more is ended.
+                let _child = session.exec("kill -s TERM $PPID").await;
+                timeout(PATIENCE, session.closed()).await.map_err(|_| {
+                    let message = format!("{} did not end within {} s", machine.name, PATIENCE.as_secs());
+                    Failure::new(exit_code::NO_MACHINE, message)
+                })?;
             }
         }
         // A host was there before, and stays.
