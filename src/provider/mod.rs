@@ -146,8 +146,13 @@ impl Provider {
     }
 
     /// Gives every machine back, also those that are still on their way. Nothing of this run stays behind but what was
-    /// asked to: machines that outlive it by so long, and what the answer tells of.
-    pub async fn release_all(self, kept: &BTreeMap<MachineId, Duration>) -> Result<Option<String>, ProviderError> {
+    /// asked to, of which the answer tells.
+    pub async fn release_all(self) -> Result<Option<String>, ProviderError> {
+        self.release_all_but(&BTreeMap::new()).await
+    }
+
+    /// The same, but for machines that outlive the run by so long.
+    pub async fn release_all_but(self, kept: &BTreeMap<MachineId, Duration>) -> Result<Option<String>, ProviderError> {
         match self {
             Provider::Ec2(ec2) => return Ok(ec2.release_all(kept).await?),
             Provider::Local(local) => local.release_all(kept).await,

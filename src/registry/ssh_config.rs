@@ -82,11 +82,11 @@ pub fn block(directory: &Path, run: &str, machine: &MachineInfo, short: bool) ->
     }
     match &reach.expects {
         Expects::Pinned(_) => {
-            say(format!("UserKnownHostsFile {}", quoted(&known_hosts(directory, machine.number))));
+            say(format!("UserKnownHostsFile {}", quoted(known_hosts(directory, machine.number))));
             say(format!("HostKeyAlias {full}"));
         }
         Expects::KnownHosts { files, name, port } => {
-            let files: Vec<String> = files.iter().map(|file| quoted(file)).collect();
+            let files: Vec<String> = files.iter().map(quoted).collect();
             say(format!("UserKnownHostsFile {}", files.join(" ")));
             if port.is_none() {
                 say(format!("HostKeyAlias {name}"));

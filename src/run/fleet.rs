@@ -313,7 +313,7 @@ impl Fleet {
         };
         timeout(FINISH_PATIENCE, drained).await.ok();
         self.tasks.shutdown().await;
-        let released = self.provider.release_all(&self.kept).await;
+        let released = self.provider.release_all_but(&self.kept).await;
         self.registration.close(&self.kept).await;
         let released = released?;
         Ok(stays.or(released))

@@ -93,7 +93,7 @@ def test_an_output_that_nobody_reads_ends_the_command_here(run: Watched) -> None
 
 def test_an_unknown_machine_is_named_with_those_there_are(run: Watched) -> None:
     done = run("exec", "nobody", "--", "true").check(91)
-    assert "there is no machine called \"nobody\"" in done.err and name(run) in done.err
+    assert 'there is no machine called "nobody"' in done.err and name(run) in done.err
 
 
 def test_files_are_copied_both_ways(run: Watched, tmp_path: pathlib.Path) -> None:
@@ -187,9 +187,7 @@ def test_logs_follow_a_run_to_its_end(run: Watched) -> None:
     assert "passed test_gate.py::test_waits" in run.tool.finish(process).check(0).out
 
 
-def test_two_runs_machines_are_told_apart(
-    cloudist: Tool, project: Callable[..., pathlib.Path]
-) -> None:
+def test_two_runs_machines_are_told_apart(cloudist: Tool, project: Callable[..., pathlib.Path]) -> None:
     place = Place("local", ["--provider=local"], [cloudist.mark])
     with watched(cloudist, place, project) as first:
         (old,) = first.ps()

@@ -51,9 +51,7 @@ def test_without_a_failure_nothing_stays(
     place.all_gone()
 
 
-def test_a_machine_that_was_kept_ends_by_itself(
-    cloudist: Tool, project: Callable[..., pathlib.Path]
-) -> None:
+def test_a_machine_that_was_kept_ends_by_itself(cloudist: Tool, project: Callable[..., pathlib.Path]) -> None:
     root = project({"test_some.py": SUITE})
     cloudist("pytest", "--provider=local", "-n", "1", "--keep-on-failure=5s", cwd=root).check(1)
     assert len(machines(cloudist, root)) == 1
@@ -85,7 +83,9 @@ def test_pytest_takes_the_option_with_and_without_a_duration(
 ) -> None:
     root = project({"test_some.py": SUITE})
     cloudist("init", cwd=root).check(0)
-    python, binary = ["python", "-m", "pytest", "--cloudist=test", "--cd-provider=local"], {"CLOUDIST_BIN": BINARY}
+    python, binary = ["python", "-m", "pytest", "--cloudist=test", "--cd-provider=local"], {
+        "CLOUDIST_BIN": BINARY
+    }
     for option in ("--cd-keep-on-failure", "--cd-keep-on-failure=1h"):
         cloudist(cwd=root, command=[*python, option], env=binary).check(1)
         assert len(machines(cloudist, root)) == 1

@@ -89,9 +89,7 @@ def test_scp_and_sftp_copy_files(run: Watched, configuration: pathlib.Path, tmp_
 
 
 @pytest.mark.skipif(shutil.which("rsync") is None, reason="there is no rsync")
-def test_rsync_brings_directories(
-    run: Watched, configuration: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_rsync_brings_directories(run: Watched, configuration: pathlib.Path, tmp_path: pathlib.Path) -> None:
     machine, there = run.ps()[0]["machine"], run.ps()[0]["directory"]
     shell = f"ssh -F {configuration}"
     done = call(["rsync", "-a", "-e", shell, f"cloudist-{machine}:{there}/", str(tmp_path / "all")])

@@ -45,7 +45,7 @@ def test_a_shell_is_in_the_projects_directory_and_ends_with_its_status(run: Watc
 def test_the_terminal_there_has_the_size_of_the_one_here(shell) -> None:
     shell.sendline("stty size")
     shell.expect_exact("50 100\r\n")
-    shell.sendline("sh -c 'trap \"stty size\" WINCH; echo ar\"\"med; while :; do sleep 0.05; done'")
+    shell.sendline('sh -c \'trap "stty size" WINCH; echo ar""med; while :; do sleep 0.05; done\'')
     shell.expect_exact("armed\r\n")
     shell.setwinsize(33, 77)
     shell.expect_exact("33 77\r\n")
@@ -55,8 +55,10 @@ def test_the_terminal_there_has_the_size_of_the_one_here(shell) -> None:
 
 
 def test_ctrl_c_ends_what_runs_and_ctrl_d_the_shell(shell) -> None:
-    shell.sendline("sleep 1000; echo status $?")
+    shell.sendline("sh -c 'echo sle\"\"eps; exec sleep 1000'")
+    shell.expect_exact("sleeps\r\n")
     shell.sendintr()
+    shell.expect_exact(PROMPT)
     shell.sendline("echo still there")
     shell.expect_exact("still there")
     shell.sendeof()
@@ -83,7 +85,9 @@ def test_a_tilde_and_a_dot_part_from_a_shell_that_hangs(shell) -> None:
 
 
 def test_a_command_on_a_terminal(run: Watched) -> None:
-    terminal = run.tool.terminal("exec", "-t", "--", "sh", "-c", "test -t 1 && read x && exit $x", cwd=run.root)
+    terminal = run.tool.terminal(
+        "exec", "-t", "--", "sh", "-c", "test -t 1 && read x && exit $x", cwd=run.root
+    )
     terminal.sendline("6")
     assert ended(terminal) == 6
 

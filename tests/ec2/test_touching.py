@@ -44,7 +44,9 @@ def test_the_machine_with_the_failure_stays_until_it_is_ended(renter):
     renter.run("exec", "--", "test -e left-there").check(0)
     # Whoever sweeps leaves it alone, and no other run takes it over.
     renter.run("sweep", "--yes").check(0)
-    renter.run("ssh-run", "--num-workers=1", *ONE_WORKER_EACH, "--keep=10m", "--", "test ! -e left-there").check(0)
+    renter.run(
+        "ssh-run", "--num-workers=1", *ONE_WORKER_EACH, "--keep=10m", "--", "test ! -e left-there"
+    ).check(0)
     renter.run("sweep", "--kept", "--dry-run").check(1)
     assert left["machine"] in running(renter)
     renter.run("down", left["machine"]).check(0)

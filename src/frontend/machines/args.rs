@@ -70,8 +70,8 @@ Examples:
   cloudist ssh local-0@RUN      of that run
   cloudist ssh gw3              the machine that this worker is on
 
-Exit status: that of the shell, or 128 plus the number of the signal that ended it; 91 if there is no
-such machine or it can't be reached.";
+Exit status: that of the shell, or 128 plus the number of the signal that ended it; 91 if there is
+no such machine or it can't be reached.";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -79,8 +79,8 @@ Examples:
   cloudist exec gw3 -- 'ps aux | grep python'
   cloudist exec -t i-0123 -- python -m pdb script.py
 
-Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; 91 if there is no
-such machine or it can't be reached.";
+Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; 91 if there is
+no such machine or it can't be reached.";
 
 const LOGS_EXAMPLES: &str = "\
 Examples:
@@ -97,8 +97,8 @@ Examples:
   cloudist cp -r local-0:.hypothesis found
   cloudist cp fixture.json local-0:tests/data/
 
-Exit status: 0; 90 if neither is on a machine, or both are; 91 if the machine can't be reached; 93 if
-something could not be copied.";
+Exit status: 0; 90 if neither is on a machine, or both are; 91 if the machine can't be reached; 93
+if something could not be copied.";
 
 const FORWARD_EXAMPLES: &str = "\
 Examples:

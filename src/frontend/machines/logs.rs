@@ -6,18 +6,14 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
-use super::{args::LogsArgs, look};
+use super::{args::LogsArgs, growth::Growth, look};
 use crate::{
     frontend::failure::{Failure, exit_code},
     registry::{self, LogLine, Source},
 };
-
-/// How soon what was written is shown. Files tell nobody portably that they have grown.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// Whose lines are wanted.
 enum Subject {
@@ -168,6 +164,7 @@ fn show_test(logs: &mut [Log], test: &str) -> Result<usize, Failure> {
 
 /// Goes on until the run is over.
 fn follow(directory: &Path, mut logs: Vec<Log>, subject: &Subject) -> Result<u8, Failure> {
+    let growth = Growth::of(directory);
     loop {
         let over = !look()?.iter().any(|live| live.running && directory.ends_with(&live.info.run));
         for path in logs_in(directory)? {
@@ -180,7 +177,7 @@ fn follow(directory: &Path, mut logs: Vec<Log>, subject: &Subject) -> Result<u8,
         if over {
             return Ok(0);
         }
-        thread::sleep(PAUSE);
+        growth.wait();
     }
 }
 

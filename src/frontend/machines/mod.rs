@@ -8,6 +8,7 @@ mod cp;
 mod down;
 mod exec;
 mod forward;
+mod growth;
 mod logs;
 mod ps;
 mod remote;

@@ -52,7 +52,7 @@ pub fn line(run: &RunInfo, machine: &MachineInfo, begin: &Begin<'_>) -> String {
         let cwd = quoted(&ground.cwd);
         steps.push(format!("cd -- {cwd} || exit 125"));
         if !ground.sys_path.is_empty() {
-            steps.push(format!("export PYTHONPATH={}", quoted(&ground.sys_path.join(":"))));
+            steps.push(format!("export PYTHONPATH={}", quoted(ground.sys_path.join(":"))));
         }
         steps.extend(activation(&ground.python));
     }
@@ -87,7 +87,7 @@ fn activation(python: &str) -> Vec<String> {
 
 /// Sends a signal to all of a command that was started from [`line()`].
 pub fn kill(process: u32, signal: &str) -> String {
-    format!("exec /bin/sh -c {}", quoted(&format!("kill -s {signal} -- -{process}")))
+    format!("exec /bin/sh -c {}", quoted(format!("kill -s {signal} -- -{process}")))
 }
 
 /// One word of a shell. A NUL, which no shell can take, is left out.

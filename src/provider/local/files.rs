@@ -208,7 +208,7 @@ impl Handler for Files {
         file.seek(SeekFrom::Start(offset)).await?;
         let mut data = Vec::new();
         file.take(u64::from(len.min(PIECE))).read_to_end(&mut data).await?;
-        if data.is_empty() { Err(StatusCode::Eof.into()) } else { Ok(Data { id, data: data.into() }) }
+        if data.is_empty() { Err(StatusCode::Eof.into()) } else { Ok(Data { id, data }) }
     }
 
     async fn write(&mut self, id: u32, handle: String, offset: u64, data: Vec<u8>) -> Result<Status, Refused> {
