@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt::{self, Write as _},
     fs::{self, File, OpenOptions},
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -19,6 +19,8 @@ use crate::cache;
 const RUNS: usize = 20;
 /// A machine that says more is not written down any further.
 const LIMIT: u64 = 64 << 20;
+/// Lines about tests are written when there is so much of them, or when something else is.
+const TOGETHER: usize = 8 << 10;
 /// A line without end is broken here.
 const LONGEST: usize = 64 << 10;
 
@@ -45,6 +47,8 @@ pub struct RunLog {
 struct MachineLog {
     file: File,
     written: u64,
+    /// Lines that wait to be written together.
+    waiting: String,
     /// Lines that have begun.
     begun: BTreeMap<Source, Vec<u8>>,
 }
@@ -74,7 +78,8 @@ impl RunLog {
         // Names may hold anything that a host's may.
         let path = self.directory.join(format!("{}.log", name.replace('/', "_")));
         if let Ok(file) = OpenOptions::new().create(true).append(true).mode(0o600).open(path) {
-            self.machines.insert(number, MachineLog { file, written: 0, begun: BTreeMap::new() });
+            self.machines
+                .insert(number, MachineLog { file, written: 0, waiting: String::new(), begun: BTreeMap::new() });
         }
     }
 
@@ -92,6 +97,11 @@ impl RunLog {
         log.write(source, &String::from_utf8_lossy(&whole));
     }
 
+    /// Writes what waits.
+    pub fn flush(&mut self) {
+        self.machines.values_mut().for_each(MachineLog::flush);
+    }
+
     /// Text of one or more lines.
     pub fn say(&mut self, machine: u32, source: Source, text: &str) {
         if let Some(log) = self.machines.get_mut(&machine) {
@@ -106,12 +116,25 @@ impl MachineLog {
             return;
         }
         let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        let lines: String = text.lines().map(|line| format!("{at}\t{source}\t{line}\n")).collect();
-        self.written += lines.len() as u64;
-        self.file.write_all(lines.as_bytes()).ok();
+        let before = self.waiting.len();
+        for line in text.lines() {
+            // What a text says can't fail.
+            let _ = writeln!(self.waiting, "{at}\t{source}\t{line}");
+        }
+        self.written += (self.waiting.len() - before) as u64;
         if self.written > LIMIT {
-            let notice = format!("{at}\t{}\tit has said more than is written down\n", Source::Machine);
-            self.file.write_all(notice.as_bytes()).ok();
+            let _ = writeln!(self.waiting, "{at}\t{}\tit has said more than is written down", Source::Machine);
+        }
+        // Tests are many; whatever else is said may be the last.
+        if !matches!(source, Source::Test(_)) || self.waiting.len() > TOGETHER {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.waiting.is_empty() {
+            self.file.write_all(self.waiting.as_bytes()).ok();
+            self.waiting.clear();
         }
     }
 }
@@ -122,6 +145,7 @@ impl Drop for RunLog {
             for (source, rest) in std::mem::take(&mut log.begun) {
                 log.write(source, &String::from_utf8_lossy(&rest));
             }
+            log.flush();
         }
     }
 }

@@ -125,6 +125,9 @@ impl Registration {
 
     /// Writes what the workers are at, in the background; left out while the last one is still being written.
     pub fn working(&mut self, workers: Vec<WorkerInfo>) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         let idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
         if let (Some(record), true) = (&self.record, idle) {
             let path: PathBuf = record.working();
