@@ -163,8 +163,13 @@ async fn work(
     while let Ok(order) = waiting.try_recv() {
         serve::obey_one(&mut link.outgoing, &ground, order).await?;
     }
+    let tree = facts.tree.clone();
     teller.tell(Event::Prepared(facts)).await;
-    serve::serve(link, &ground, commands, teller).await
+    let stays = serve::serve(link, &ground, commands, teller).await?;
+    if let Some(time) = stays {
+        tenancy::reserve(&link.session(), &tree, time).await;
+    }
+    Ok(stays)
 }
 
 /// Waits for the order to finish; work can't be asked of a machine that isn't ready. What is said about contents is

@@ -41,6 +41,23 @@ def test_a_machine_with_a_failure_stays_until_it_is_ended(
     place.all_gone()
 
 
+def test_the_next_run_on_a_host_leaves_what_is_kept_alone(
+    cloudist: Tool, servers: dict, project: Callable[..., pathlib.Path]
+) -> None:
+    root = project({"test_some.py": SUITE})
+    host = ["--hosts=one", "-n", "1"]
+    cloudist("pytest", *host, "--keep-on-failure", cwd=root).check(1)
+    (kept,) = machines(cloudist, root)
+    done = cloudist("ssh-run", *host, "--", "pwd; ls", cwd=root).check(0)
+    assert kept["directory"] not in done.out and "left.txt" not in done.out
+    cloudist("exec", "--", "cat", "left.txt", cwd=root).check(0)
+    tree = pathlib.Path(kept["directory"]).parents[1]
+    mark = tree.with_name(tree.name + ".cloudist") / "kept"
+    assert mark.exists()
+    cloudist("down", cwd=root).check(0)
+    assert not mark.exists()
+
+
 def test_without_a_failure_nothing_stays(
     place: Place, cloudist: Tool, project: Callable[..., pathlib.Path]
 ) -> None:

@@ -4,7 +4,7 @@
 
 use tokio::time::timeout;
 
-use super::{args::DownArgs, connect, find, look};
+use super::{args::DownArgs, broken, connect, find, look, remote};
 use crate::{
     frontend::failure::{Failure, exit_code},
     provider::{ProviderError, ec2::leaving},
@@ -66,8 +66,16 @@ async fn end(place: Place<'_>) -> Result<(), Failure> {
                 })?;
             }
         }
-        // A host was there before, and stays.
-        _ => {}
+        // A host was there before, and stays. What was left there is the next run's again.
+        _ => {
+            if let Some(ground) = &machine.ground {
+                let session = connect(place).await?;
+                let kept = remote::quoted(format!("{}.cloudist/kept", ground.tree));
+                let said = session.exec(&format!("rm -f {kept}")).await.map_err(broken)?.output().await;
+                session.disconnect().await;
+                said.map_err(broken)?;
+            }
+        }
     }
     registry::forget(place);
     Ok(())
