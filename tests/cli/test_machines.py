@@ -19,6 +19,19 @@ from places import Place
 from processes import until
 from tool import Tool
 
+# A process and its child: ready when the child is, over when Ctrl-C has ended both.
+FAMILY = """
+import signal, subprocess, sys
+def interrupted(*_):
+    child.wait()
+    print("caught")
+    sys.exit(5)
+signal.signal(signal.SIGINT, interrupted)
+waits = "import signal; print('ready', flush=True); signal.pause()"
+child = subprocess.Popen([sys.executable, "-c", waits], stderr=subprocess.DEVNULL)
+signal.pause()
+"""
+
 
 @pytest.fixture
 def run(place: Place, cloudist: Tool, project: Callable[..., pathlib.Path]):
@@ -70,8 +83,7 @@ def test_a_command_is_joined_byte_for_byte_and_its_status_is_ours(run: Watched) 
 
 
 def test_ctrl_c_reaches_the_command_and_all_it_started(run: Watched) -> None:
-    script = "trap 'echo caught; exit 5' INT; echo ready; sleep 1000"
-    process = run.tool.start("exec", "--", "sh", "-c", script, cwd=run.root)
+    process = run.tool.start("exec", "--", "python", "-c", FAMILY, cwd=run.root)
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     done = run.tool.finish(process)
