@@ -4,7 +4,7 @@
 //!
 //! * floor 0: [`model`] — plain values
 //! * floor 1, pure: [`plan`], [`scheduler`], [`protocol`], [`templates`], [`text`]
-//! * floor 2: [`cache`], [`ssh`], [`snapshot`], [`provider`]
+//! * floor 2: [`cache`], [`ssh`], [`registry`], [`snapshot`], [`provider`]
 //! * floor 3: [`machine`] — one task per machine
 //! * floor 4: [`run`] — the coordinators
 //! * floor 5: [`frontend`] — the commands
@@ -19,6 +19,7 @@ pub mod text;
 
 pub mod cache;
 pub mod provider;
+pub mod registry;
 pub mod snapshot;
 pub mod ssh;
 

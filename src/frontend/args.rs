@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::{
+    machines::args::MachinesCommand,
+    manuals::{CompletionsArgs, ManArgs},
+};
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
 
 /// Runs a pytest suite or any command on many machines over SSH as if they were your own.
@@ -23,6 +27,8 @@ Examples:
   cloudist init && pytest --cloudist=test    from pytest itself
   cloudist ssh-run -n 4 -- make bench        any command, on every worker
   cloudist doctor                            what a run needs, here and on EC2
+  cloudist ps                                machines of runs that go on, and what they do
+  cloudist ssh gw3                           a shell on the machine of that worker
 
 Settings:
   Every option of a run may also stand in [tool.cloudist] of pyproject.toml (num-workers = 8) or in
@@ -105,6 +111,19 @@ pub enum Command {
     /// need that key's permissions besides.
     #[command(after_long_help = IAM_POLICY_EXAMPLES)]
     IamPolicy(IamPolicyArgs),
+    #[command(flatten)]
+    Machines(MachinesCommand),
+    /// Print what a shell needs to complete this command line
+    ///
+    /// For bash, zsh, fish, elvish or powershell. Where it belongs is the shell's to say; for bash, for instance,
+    /// ~/.local/share/bash-completion/completions/cloudist.
+    #[command(after_long_help = "Exit status: 0.")]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    ///
+    /// With DIR, a page for each command is written there; `man -l DIR/cloudist-ssh.1` shows one.
+    #[command(after_long_help = "Exit status: 0; 97 if it can't be written.")]
+    Man(ManArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -384,6 +403,13 @@ fn arg(option: &'static OptionInfo) -> Arg {
         Kind::One => {
             arg.action(ArgAction::Set).overrides_with(option.name.as_str()).value_name(option.metavar.as_str())
         }
+        Kind::Optional => arg
+            .action(ArgAction::Set)
+            .overrides_with(option.name.as_str())
+            .value_name(option.metavar.as_str())
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(option.bare.clone().unwrap_or_default()),
         Kind::Many => arg.action(ArgAction::Append).value_name(option.metavar.as_str()),
     }
 }
@@ -391,7 +417,9 @@ fn arg(option: &'static OptionInfo) -> Arg {
 fn given(option: &OptionInfo, matches: &ArgMatches) -> Option<(String, Vec<String>)> {
     let values: Vec<String> = match option.kind {
         Kind::Flag => matches.get_flag(&option.name).then(|| "true".to_owned()).into_iter().collect(),
-        Kind::One | Kind::Many => matches.get_many::<String>(&option.name).into_iter().flatten().cloned().collect(),
+        Kind::One | Kind::Optional | Kind::Many => {
+            matches.get_many::<String>(&option.name).into_iter().flatten().cloned().collect()
+        }
     };
     (!values.is_empty()).then(|| (option.name.clone(), values))
 }

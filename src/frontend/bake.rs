@@ -125,6 +125,7 @@ async fn clean(
         variables: Default::default(),
         stdin: Stdin::Empty,
         fetch: Vec::new(),
+        keep_on_failure: None,
     };
     let (output, mut shown) = mpsc::channel(WAITING);
     let showing = task::spawn(async move {

@@ -31,8 +31,9 @@ use crate::{
         ec2::{self, EnvironmentKey},
         hosts::{HostList, SshConfig, ssh_config_file},
     },
+    registry::{self, RunInfo},
     run::{
-        Fleet, FleetPlan, Ground, RunError, SessionGround, Variables, prepare,
+        Fleet, FleetPlan, Ground, Registration, RunError, SessionGround, Variables, prepare,
         tests::{Ending, Rules, TestRun},
     },
 };
@@ -257,7 +258,15 @@ pub fn launch_from(
         // Nothing is nearer to machines of this computer than this computer.
         peers: settings.peers == Peers::Auto && provider_of(settings) != ProviderKind::Local,
     };
-    Ok(Fleet::launch(provider, plan))
+    let info = RunInfo {
+        run: plan.run.clone(),
+        provider: provider_of(settings).to_string(),
+        project: pytest::current_dir()?,
+        began: registry::now(),
+        pid: process::id(),
+        env: plan.env.clone(),
+    };
+    Ok(Fleet::launch(provider, plan, Registration::open(&info)))
 }
 
 /// The provider that [`config::settings`] has settled on.

@@ -11,6 +11,8 @@ mod iam_policy;
 mod init;
 mod interpreter;
 mod line;
+mod machines;
+mod manuals;
 mod plan;
 mod plan_table;
 mod pytest;
@@ -36,6 +38,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::IamPolicy(args) => iam_policy::print(&args),
+        Command::Machines(command) => machines::main(command),
+        Command::Completions(args) => manuals::completions(&args),
+        Command::Man(args) => manuals::man(&args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()

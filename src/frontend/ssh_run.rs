@@ -90,6 +90,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         variables: asked,
         stdin,
         fetch: args.fetch.clone(),
+        keep_on_failure: settings.keep_on_failure,
     };
     if stdin == Stdin::PassedOn {
         pump_stdin(stdin_sender);

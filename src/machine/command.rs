@@ -1,6 +1,6 @@
 //! What the coordinator asks of a machine. Paths are the user's own; the machine maps them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -62,6 +62,8 @@ pub enum Command {
     Take(Supply),
     /// Serves other machines of the run.
     Seed(Box<SeedOrder>),
+    /// It outlives the run by so long.
+    Stay(Duration),
     /// Ends the runner and the connection.
     Finish,
 }

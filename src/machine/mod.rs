@@ -61,6 +61,11 @@ pub struct Facts {
     pub home: String,
     /// Where the snapshot lies there.
     pub tree: String,
+    /// Where commands and tests run.
+    pub cwd: String,
+    /// The interpreter of workers and commands.
+    pub python: String,
+    pub sys_path: Vec<String>,
     /// Whether the init command was found done by an earlier run.
     pub init_cached: bool,
     pub timings: Timings,
@@ -122,7 +127,9 @@ async fn live(
                 }
             };
             let result = working.await;
-            if let (Ok(()), Some(keep)) = (&result, tenancy.keep) {
+            if let Ok(stays) = &result
+                && let Some(keep) = stays.or(tenancy.keep)
+            {
                 tenancy::keep(&session, tenancy, keep).await;
             }
             result
@@ -132,7 +139,7 @@ async fn live(
     if !matches!(result, Err(MachineError::Lost { .. })) {
         link.end().await;
     }
-    result
+    result.map(|_| ())
 }
 
 /// What is left to say of a machine whose provider has seen its end.
@@ -147,17 +154,22 @@ async fn work(
     preparation: &mut PreparationReceiver,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     teller: &Teller,
-) -> Result<(), MachineError> {
+) -> Result<Option<Duration>, MachineError> {
     let (orders, mut waiting) = mpsc::unbounded_channel();
     let (facts, ground) = tokio::select! {
         prepared = prepare::prepare(link, booted, provided_python, preparation, &mut waiting, teller) => prepared?,
-        () = finish_requested(commands, Some(&orders)) => return Ok(()),
+        () = finish_requested(commands, Some(&orders)) => return Ok(None),
     };
     while let Ok(order) = waiting.try_recv() {
         serve::obey_one(&mut link.outgoing, &ground, order).await?;
     }
+    let tree = facts.tree.clone();
     teller.tell(Event::Prepared(facts)).await;
-    serve::serve(link, &ground, commands, teller).await
+    let stays = serve::serve(link, &ground, commands, teller).await?;
+    if let Some(time) = stays {
+        tenancy::reserve(&link.session(), &tree, time).await;
+    }
+    Ok(stays)
 }
 
 /// Waits for the order to finish; work can't be asked of a machine that isn't ready. What is said about contents is

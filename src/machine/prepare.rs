@@ -139,8 +139,10 @@ pub async fn prepare(
     timings.ended("init");
     link.enter(Stage::Serve);
     let python = chosen.unwrap_or_else(|| ANY_PYTHON.into());
-    let facts = Facts { platform: booted.platform, cpus: booted.cpus, home: booted.home, tree, init_cached, timings };
-    Ok((facts, Ground { preparation, mapping, cwd, python }))
+    let ground = Ground { preparation, mapping, cwd, python };
+    let Booted { platform, cpus, home, .. } = booted;
+    let (cwd, python, sys_path) = (ground.cwd.clone(), ground.python.clone(), ground.sys_path());
+    Ok((Facts { platform, cpus, home, tree, cwd, python, sys_path, init_cached, timings }, ground))
 }
 
 /// Waits until it is known what the machine is to have.

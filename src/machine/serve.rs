@@ -1,5 +1,7 @@
 //! A prepared machine at work: commands out, messages in.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -12,13 +14,13 @@ use super::{
 };
 use crate::protocol::runner::{FileSpec, ToRunner};
 
-/// Serves until it is told to finish or the machine is lost.
+/// Serves until it is told to finish or the machine is lost. Answers how long the machine is to stay then, if it was told.
 pub async fn serve(
     link: &mut Link,
     ground: &Ground,
     commands: &mut mpsc::UnboundedReceiver<Command>,
     teller: &Teller,
-) -> Result<(), MachineError> {
+) -> Result<Option<Duration>, MachineError> {
     let Link { outgoing, incoming, .. } = link;
     // Two loops side by side: a machine that is slow to take commands is listened to all the same.
     tokio::select! {
@@ -31,14 +33,16 @@ async fn obey(
     outgoing: &mut Outgoing,
     ground: &Ground,
     commands: &mut mpsc::UnboundedReceiver<Command>,
-) -> Result<(), MachineError> {
+) -> Result<Option<Duration>, MachineError> {
+    let mut stays = None;
     while let Some(command) = commands.recv().await {
-        if matches!(command, Command::Finish) {
-            break;
+        match command {
+            Command::Finish => break,
+            Command::Stay(time) => stays = Some(time),
+            other => obey_one(outgoing, ground, other).await?,
         }
-        obey_one(outgoing, ground, command).await?;
     }
-    Ok(())
+    Ok(stays)
 }
 
 pub async fn obey_one(outgoing: &mut Outgoing, ground: &Ground, command: Command) -> Result<(), MachineError> {
@@ -91,7 +95,7 @@ fn translate(command: Command, ground: &Ground) -> Option<ToRunner> {
         Command::Signal { id, signal } => ToRunner::Signal { id, signal: signal.name() },
         Command::Fetch { id, globs } => ToRunner::Fetch { id, globs, cwd: ground.cwd.clone() },
         Command::Seed(order) => supply::seed_message(*order, ground.preparation.id.to_string()),
-        Command::Stdin { .. } | Command::Take(_) | Command::Finish => return None,
+        Command::Stdin { .. } | Command::Take(_) | Command::Stay(_) | Command::Finish => return None,
     })
 }
 

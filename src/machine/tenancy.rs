@@ -119,6 +119,15 @@ pub(super) async fn keep(session: &ssh::Session, tenancy: Tenancy, keep: Duratio
     }
 }
 
+/// The tree there is no other run's for so long, by the machine's own clock.
+pub(super) async fn reserve(session: &ssh::Session, tree: &str, time: Duration) {
+    let script =
+        format!("echo $(($(date +%s) + {})) >{}", time.as_secs(), text::quoted(&format!("{tree}.cloudist/kept")));
+    if let Ok(child) = session.exec(&format!("/bin/sh -c {}", text::quoted(&script))).await {
+        timeout(KEEP_PATIENCE, child.output()).await.ok();
+    }
+}
+
 impl Notice {
     /// How long the machine still has.
     fn within(&self) -> Duration {

@@ -19,6 +19,9 @@ pub struct OptionInfo {
     pub heading: String,
     #[serde(default)]
     pub kind: Kind,
+    /// The value of one that was named without any.
+    #[serde(default)]
+    pub bare: Option<String>,
     pub help: String,
     /// What holds without it, in words.
     #[serde(default)]
@@ -44,6 +47,8 @@ pub enum Kind {
     Many,
     /// Takes no value on a command line; elsewhere `true` or `false`.
     Flag,
+    /// Takes a value after an equals sign, or none; elsewhere also `true` or `false`.
+    Optional,
 }
 
 /// Every option that can be set from all three places.

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use super::{
     environment::EnvironmentChoice,
     options::{Kind, OPTIONS, OptionInfo},
-    values::{assignment, disk, dollars, fraction, keyword, lease, memory, percent, positive, truth, workers},
+    values::{assignment, disk, dollars, fraction, keyword, lease, memory, percent, positive, stay, truth, workers},
 };
 
 /// Options as they were given on a command line, by name.
@@ -109,6 +109,8 @@ pub struct Settings {
     pub collect: Collect,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,
+    /// For how long machines stay on which something failed.
+    pub keep_on_failure: Option<Duration>,
     pub ec2: Ec2Settings,
 }
 
@@ -210,6 +212,9 @@ impl Settings {
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
             peers: read.parsed("peers", "`auto` or `off`", keyword)?.unwrap_or(Peers::Auto),
+            keep_on_failure: read
+                .parsed("keep-on-failure", "a duration of at least 5 seconds (90s, 30m, 1h)", stay)?
+                .flatten(),
             ec2: Ec2Settings::read(&read)?,
         })
     }
@@ -265,7 +270,9 @@ impl Reader<'_> {
         let Some(value) = file.table.get(name) else { return Ok(None) };
         let origin = format!("{}: [tool.cloudist] {name}", file.path.display());
         let values = match value {
-            toml::Value::Boolean(truth) if option.kind == Kind::Flag => Some(vec![truth.to_string()]),
+            toml::Value::Boolean(truth) if matches!(option.kind, Kind::Flag | Kind::Optional) => {
+                Some(vec![truth.to_string()])
+            }
             value => texts(value),
         };
         let values = values.ok_or_else(|| SettingError::Type { origin: origin.clone() })?;

@@ -6,6 +6,8 @@ use std::{str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
 
+use super::OptionInfo;
+
 pub(super) fn keyword<T: FromStr>(value: &str) -> Option<T> {
     value.parse().ok()
 }
@@ -55,6 +57,15 @@ pub(super) fn dollars(value: &str) -> Option<f64> {
 
 pub(super) fn disk(value: &str) -> Option<ByteSize> {
     memory(value).filter(|size| *size >= ByteSize::gib(8))
+}
+
+/// How long machines stay if something failed: `true` stands for as long as the bare option.
+pub(super) fn stay(value: &str) -> Option<Option<Duration>> {
+    match truth(value) {
+        Some(false) => Some(None),
+        Some(true) => OptionInfo::find("keep-on-failure")?.bare.as_deref().and_then(lease).map(Some),
+        None => lease(value).map(Some),
+    }
 }
 
 pub(super) fn lease(value: &str) -> Option<Duration> {

@@ -8,7 +8,7 @@ pub mod hosts;
 pub mod local;
 mod placement;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,16 @@ pub struct Lease {
     pub ended: CancellationToken,
     /// For a machine that ends by itself.
     pub tenancy: Option<Tenancy>,
+    /// For a machine that costs something.
+    pub rented: Option<Rented>,
+}
+
+/// What is rented, where it is, and for how many US dollars an hour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rented {
+    pub instance_type: String,
+    pub zone: String,
+    pub price_per_hour: f64,
 }
 
 /// The terms of a rented machine: it ends when it has not been spoken to for so long.
@@ -138,9 +148,14 @@ impl Provider {
     /// Gives every machine back, also those that are still on their way. Nothing of this run stays behind but what was
     /// asked to, of which the answer tells.
     pub async fn release_all(self) -> Result<Option<String>, ProviderError> {
+        self.release_all_but(&BTreeMap::new()).await
+    }
+
+    /// The same, but for machines that outlive the run by so long.
+    pub async fn release_all_but(self, kept: &BTreeMap<MachineId, Duration>) -> Result<Option<String>, ProviderError> {
         match self {
-            Provider::Ec2(ec2) => return Ok(ec2.release_all().await?),
-            Provider::Local(local) => local.release_all().await,
+            Provider::Ec2(ec2) => return Ok(ec2.release_all(kept).await?),
+            Provider::Local(local) => local.release_all(kept).await,
             Provider::Hosts(hosts) => hosts.release_all().await,
         }
         Ok(None)

@@ -1,6 +1,6 @@
 //! The coordinator of `ssh-run`: one command on every worker, its streams brought here.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -8,9 +8,10 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{Fleet, FleetEvent, RunError};
 use crate::{
-    machine::{Command, Event, Preparation, Signal, Timings},
+    machine::{Command, Event, ExitText, Preparation, Signal, Timings},
     model::MachineId,
     protocol::runner::FromRunner,
+    registry::{Source, WorkerInfo},
     text,
 };
 
@@ -31,6 +32,8 @@ pub struct CommandPlan {
     pub stdin: Stdin,
     /// What to bring back when a worker's command has ended.
     pub fetch: Vec<String>,
+    /// For how long machines stay on which the command failed.
+    pub keep_on_failure: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +286,7 @@ impl<'a> CommandRun<'a> {
             let stdin = self.plan.stdin == Stdin::PassedOn && id == 0;
             self.fleet.tell(machine, Command::Exec { id, argv: self.plan.argv.clone(), env, stdin });
         }
+        self.tell_what_workers_are_at();
     }
 
     fn on_message(&mut self, machine: MachineId, message: FromRunner, data: Bytes) {
@@ -296,6 +300,10 @@ impl<'a> CommandRun<'a> {
             }
             FromRunner::Exited { id, status } => {
                 self.ending.statuses.insert(id, status);
+                self.fleet.log(machine, Source::Worker(id), &format!("ended with {}", ExitText(status)));
+                if let (true, Some(time)) = (status != 0, self.plan.keep_on_failure) {
+                    self.fleet.keep(machine, time);
+                }
                 self.say(CommandOutput::Exited { worker: id, status });
                 if self.plan.fetch.is_empty() {
                     self.enter(id, Progress::Over);
@@ -329,6 +337,20 @@ impl<'a> CommandRun<'a> {
         if let Some((_, progress)) = self.workers.get_mut(&worker) {
             *progress = next;
         }
+        self.tell_what_workers_are_at();
+    }
+
+    fn tell_what_workers_are_at(&mut self) {
+        let line = shlex::try_join(self.plan.argv.iter().map(String::as_str)).unwrap_or_default();
+        let workers = self.workers.iter().map(|(id, (machine, progress))| WorkerInfo {
+            worker: id.to_string(),
+            machine: machine.0,
+            at: matches!(progress, Progress::Running | Progress::Fetching).then(|| line.clone()),
+            done: u32::from(self.ending.statuses.contains_key(id)),
+            failed: u32::from(self.ending.statuses.get(id).is_some_and(|&status| status != 0)),
+        });
+        let workers = workers.collect();
+        self.fleet.working(workers);
     }
 
     fn machine_gone(&mut self, machine: MachineId) {

@@ -16,11 +16,12 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
-use super::peers::Peers;
+use super::{Registration, peers::Peers};
 use crate::{
     machine::{self, Command, Event, MachineError, Preparation},
     model::MachineId,
     provider::{Bill, LaunchRequest, Lease, LeaseEvent, Provider, ProviderError, ec2::Baking},
+    registry::{Source, WorkerInfo},
 };
 
 /// Machine messages waiting for the coordinator; beyond it machines wait, and so do their runners.
@@ -84,6 +85,9 @@ pub struct Fleet {
     preparation: watch::Sender<Option<Arc<Preparation>>>,
     machines: BTreeMap<MachineId, Member>,
     peers: Peers,
+    registration: Registration,
+    /// Machines that outlive the run, and for how long.
+    kept: BTreeMap<MachineId, Duration>,
     tasks: JoinSet<()>,
     machine_of: HashMap<task::Id, MachineId>,
     /// What has been told of machines' environments.
@@ -101,7 +105,7 @@ struct Member {
 
 impl Fleet {
     /// Asks the provider for machines; they arrive as events.
-    pub fn launch(mut provider: Provider, plan: FleetPlan) -> Self {
+    pub fn launch(mut provider: Provider, plan: FleetPlan, registration: Registration) -> Self {
         let (lease_sender, leases) = mpsc::channel(EVENTS_WAITING);
         let (event_sender, events) = mpsc::channel(EVENTS_WAITING);
         let peers = Peers::new(plan.peers);
@@ -119,6 +123,8 @@ impl Fleet {
             preparation: watch::Sender::new(None),
             machines: BTreeMap::new(),
             peers,
+            registration,
+            kept: BTreeMap::new(),
             tasks: JoinSet::new(),
             machine_of: HashMap::new(),
             differences: BTreeSet::new(),
@@ -191,6 +197,9 @@ impl Fleet {
     }
 
     async fn happens(&mut self) -> FleetEvent {
+        if let Some(trouble) = self.registration.trouble() {
+            return FleetEvent::Note(trouble);
+        }
         loop {
             while let Some((machine, command)) = self.peers.poll_command() {
                 self.tell(machine, command);
@@ -219,8 +228,10 @@ impl Fleet {
                     {
                         member.over = true;
                         self.peers.lost(machine);
+                        self.kept.remove(&machine);
                     }
                     if let Event::Differs(how) = event {
+                        self.registration.say(machine, Source::Machine, &format!("its environment differs: {how}"));
                         // Machines tend to differ alike.
                         if self.differences.insert(how.clone()) {
                             let text = format!("the environment on {} differs: {how}", self.name(machine));
@@ -228,6 +239,7 @@ impl Fleet {
                         }
                         continue;
                     }
+                    self.registration.hear(machine, &event);
                     return FleetEvent::Machine(machine, event);
                 }
                 Some(joined) = self.tasks.join_next_with_id() => {
@@ -261,6 +273,21 @@ impl Fleet {
         self.leases_open || self.held.iter().any(|event| matches!(event, FleetEvent::Leased { .. }))
     }
 
+    /// The machine outlives the run by so long, if it is there at its end.
+    pub fn keep(&mut self, machine: MachineId, time: Duration) {
+        self.kept.insert(machine, time);
+    }
+
+    /// What the workers are at, for those who ask from outside.
+    pub fn working(&mut self, workers: Vec<WorkerInfo>) {
+        self.registration.working(workers);
+    }
+
+    /// A line about what a worker has done.
+    pub fn log(&mut self, machine: MachineId, source: Source, text: &str) {
+        self.registration.say(machine, source, text);
+    }
+
     pub fn machines(&self) -> usize {
         self.machines.len()
     }
@@ -268,9 +295,13 @@ impl Fleet {
     /// Ends every machine and gives them back. Whatever they still say is dropped. An error means that something may be
     /// left; the answer tells of what stays on purpose.
     pub async fn finish(mut self) -> Result<Option<String>, ProviderError> {
-        for member in self.machines.values() {
+        for (machine, member) in &self.machines {
+            if let Some(&time) = self.kept.get(machine) {
+                member.commands.send(Command::Stay(time)).ok();
+            }
             member.commands.send(Command::Finish).ok();
         }
+        let stays = self.who_stays();
         self.machines.clear();
         let drained = async {
             while !self.tasks.is_empty() {
@@ -282,7 +313,22 @@ impl Fleet {
         };
         timeout(FINISH_PATIENCE, drained).await.ok();
         self.tasks.shutdown().await;
-        self.provider.release_all().await
+        let released = self.provider.release_all_but(&self.kept).await;
+        self.registration.close(&self.kept).await;
+        let released = released?;
+        Ok(stays.or(released))
+    }
+
+    /// What to tell of machines that outlive the run.
+    fn who_stays(&self) -> Option<String> {
+        let longest = self.kept.values().max()?;
+        let names: Vec<&str> = self.kept.keys().map(|machine| self.name(*machine)).collect();
+        let (first, duration) = (names.first()?, humantime::format_duration(*longest));
+        let stay = if names.len() == 1 { "stays" } else { "stay" };
+        Some(format!(
+            "{} {stay} for {duration}, since something failed there: `cloudist ssh {first}` looks around, `cloudist down` ends it now",
+            names.join(", ")
+        ))
     }
 
     fn leased(&mut self, event: LeaseEvent) -> FleetEvent {
@@ -296,6 +342,7 @@ impl Fleet {
     fn admit(&mut self, lease: Lease) -> FleetEvent {
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (machine, name, workers) = (lease.machine, lease.name.clone(), lease.workers);
+        self.registration.admit(&lease);
         self.machines.insert(machine, Member { name: name.clone(), commands, over: false });
         let life = machine::run(
             machine::Start {
@@ -325,6 +372,7 @@ impl Fleet {
         let member = self.machines.get_mut(&machine)?;
         member.over = true;
         self.peers.lost(machine);
+        self.registration.forget(machine);
         let lost = MachineError::Broken { machine: member.name.clone(), detail: error.to_string() };
         Some(FleetEvent::Machine(machine, Event::Lost(lost)))
     }

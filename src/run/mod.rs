@@ -7,9 +7,11 @@ mod error;
 mod fleet;
 mod peers;
 mod preparing;
+mod registration;
 mod spread;
 pub mod tests;
 
 pub use error::RunError;
 pub use fleet::{Fleet, FleetEvent, FleetPlan};
 pub use preparing::{Ground, SessionGround, Variables, prepare};
+pub use registration::Registration;

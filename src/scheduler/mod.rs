@@ -24,7 +24,7 @@ mod time;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::model::WorkerId;
+use crate::model::{FileId, TestId, WorkerId};
 
 use catalog::Catalog;
 use fleet::Fleet;
@@ -145,6 +145,15 @@ impl Scheduler {
         let due = self.fleet.first_victim().filter(|_| self.fleet.unserved() > 0);
         let due = due.map(|(due, _)| Time::from_micros(u64::try_from(due.0).unwrap_or(0)));
         due.into_iter().chain(self.fleet.first_promise()).min()
+    }
+
+    /// What a worker is at, as far as is known: a file that it collects, or one of its tests.
+    pub fn at(&self, worker: WorkerId) -> Option<(FileId, Option<TestId>)> {
+        let head = self.fleet.live(worker)?.queue.head()?;
+        Some(match head.step {
+            queue::Step::Collect => (head.file, None),
+            queue::Step::Test(index) => (head.file, Some(TestId { file: head.file, index })),
+        })
     }
 
     /// How the run ended, once it has.

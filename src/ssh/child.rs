@@ -90,6 +90,13 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Tells a command on a terminal how large that is now.
+    pub async fn resize(&self, columns: u32, rows: u32) -> Result<(), ChildError> {
+        self.write.window_change(columns, rows, 0, 0).await.map_err(|_| disconnected(&self.session))
+    }
+}
+
 impl ExitStatus {
     pub fn success(&self) -> bool {
         *self == ExitStatus::Code(0)

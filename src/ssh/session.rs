@@ -4,12 +4,13 @@
 //! anything about us is sent. Never reconnects: that is `retry`'s and the caller's decision.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use russh::client::{self, DisconnectReason, Handle};
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Disconnect, SshId};
+use russh::{Channel, ChannelOpenFailure, Disconnect, SshId};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use super::authenticate::authenticate;
 use super::carrier;
 use super::child::{self, Child};
 use super::error::refusal;
+use super::further;
 use super::host_key::Expectation;
 use super::{
     Backlog, ChildError, ConnectError, ConnectFailure, Disconnection, Endpoint, HostKeyError, ReadAhead, Severed,
@@ -47,6 +49,7 @@ struct Shared {
     end: End,
     backlog: Arc<Backlog>,
     tasks: TaskTracker,
+    lent_agent: Arc<OnceLock<PathBuf>>,
 }
 
 /// When a session is over, and why.
@@ -78,7 +81,8 @@ impl Session {
         let cut_on_failure = end.cut.clone().drop_guard();
         let stream = Throttled::new(ReadAhead::new(carrier), Arc::clone(&backlog), endpoint.liveness.keepalive / 4);
         let stream = Severed::new(stream, end.cut.clone());
-        let client = Client { expectation, ended };
+        let lent_agent = Arc::new(OnceLock::new());
+        let client = Client { expectation, ended, lent_agent: Arc::clone(&lent_agent) };
 
         let connected = within(Stage::KeyExchange, endpoint.connect_timeout, async {
             client::connect_stream(config, stream, client).await.map_err(handshake_failure)
@@ -91,7 +95,8 @@ impl Session {
         within(Stage::Authentication, AUTHENTICATION, authenticate(&mut handle, &endpoint.user, &endpoint.identity))
             .await?;
         cut_on_failure.disarm();
-        let shared = Shared { label: endpoint.label.clone(), handle, end, backlog, tasks: TaskTracker::new() };
+        let shared =
+            Shared { label: endpoint.label.clone(), handle, end, backlog, tasks: TaskTracker::new(), lent_agent };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -104,18 +109,38 @@ impl Session {
     ///
     /// Returns as soon as the channel is open; a server that refuses the command makes [`super::Process::wait`] fail.
     pub async fn exec(&self, command: &str) -> Result<Child, ChildError> {
-        let Shared { label, handle, backlog, tasks, .. } = &*self.shared;
-        let channel = match handle.channel_open_session().await {
-            Ok(channel) => channel,
-            Err(russh::Error::ChannelOpenFailure(failure)) => {
-                return Err(ChildError::ChannelRefused { endpoint: label.clone(), reason: refusal(&failure) });
-            }
-            Err(_) => return Err(self.disconnected().await),
-        };
+        let channel = self.channel().await?;
         if channel.exec(true, command).await.is_err() {
             return Err(self.disconnected().await);
         }
-        Ok(child::follow(self, channel, backlog, tasks))
+        Ok(self.follow(channel))
+    }
+
+    pub(super) async fn channel(&self) -> Result<Channel<Msg>, ChildError> {
+        self.opened(self.handle().channel_open_session().await).await
+    }
+
+    pub(super) async fn opened(&self, opened: Result<Channel<Msg>, russh::Error>) -> Result<Channel<Msg>, ChildError> {
+        match opened {
+            Ok(channel) => Ok(channel),
+            Err(russh::Error::ChannelOpenFailure(failure)) => {
+                Err(ChildError::ChannelRefused { endpoint: self.label().to_owned(), reason: refusal(&failure) })
+            }
+            Err(_) => Err(self.disconnected().await),
+        }
+    }
+
+    pub(super) fn handle(&self) -> &Handle<Client> {
+        &self.shared.handle
+    }
+
+    pub(super) fn follow(&self, channel: Channel<Msg>) -> Child {
+        child::follow(self, channel, &self.shared.backlog, &self.shared.tasks)
+    }
+
+    /// From now on the machine may ask the agent at this socket.
+    pub(super) fn lend_agent(&self, socket: PathBuf) {
+        self.shared.lent_agent.set(socket).ok();
     }
 
     /// Waits until the session is over.
@@ -144,7 +169,7 @@ impl Session {
         &self.shared.end
     }
 
-    async fn disconnected(&self) -> ChildError {
+    pub(super) async fn disconnected(&self) -> ChildError {
         ChildError::Disconnected { endpoint: self.shared.label.clone(), source: self.end().wait().await }
     }
 }
@@ -207,13 +232,14 @@ fn handshake_failure(error: ClientError) -> ConnectFailure {
 }
 
 /// What the SSH engine calls back.
-struct Client {
+pub(super) struct Client {
     expectation: Expectation,
     ended: watch::Sender<Option<Disconnection>>,
+    lent_agent: Arc<OnceLock<PathBuf>>,
 }
 
 #[derive(Debug)]
-enum ClientError {
+pub(super) enum ClientError {
     Ssh(russh::Error),
     HostKey(HostKeyError),
 }
@@ -230,6 +256,20 @@ impl client::Handler for Client {
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, ClientError> {
         self.expectation.check(&key.public_key()).map_err(ClientError::HostKey)?;
         Ok(true)
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), ClientError> {
+        match self.lent_agent.get() {
+            Some(socket) => further::join_agent(channel, reply, socket.clone()),
+            // It was never offered.
+            None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+        }
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<ClientError>) -> Result<(), ClientError> {

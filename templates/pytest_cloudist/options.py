@@ -28,6 +28,10 @@ def add_options(group: Any) -> None:
         name = f"--cd-{row['name']}"
         if kind == "flag":
             group.addoption(name, action="store_true", default=None, help=text)
+        elif kind == "optional":
+            group.addoption(
+                name, metavar=row["metavar"], nargs="?", const=row["bare"], default=None, help=text
+            )
         else:
             action = "append" if kind == "many" else "store"
             group.addoption(name, metavar=row["metavar"], action=action, default=None, help=text)

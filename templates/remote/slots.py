@@ -1,13 +1,14 @@
 """The places for trees on a machine: each belongs to a project, and is held by one run at a time.
 
     trees/<key>[-n]/              a tree
-    trees/<key>[-n].cloudist/     beside it: lock, id, manifest or unfinished, stat, incoming/
+    trees/<key>[-n].cloudist/     beside it: lock, id, manifest or unfinished, stat, incoming/, kept
 
 Knows what is recorded of a tree, not what is in it. A record is replaced whole or not at all.
 """
 
 import fcntl
 import os
+import time
 
 from .disk import remove, sha256
 from .faults import StoreError
@@ -37,6 +38,9 @@ class Slot:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(lock), os.stat(path)):
+                    if self._is_kept():
+                        os.close(lock)
+                        return False
                     self._lock = lock
                     return True
                 os.close(lock)
@@ -48,6 +52,13 @@ class Slot:
             except BaseException:
                 os.close(lock)
                 raise
+
+    def _is_kept(self):
+        """Whether somebody may be looking at what a run has left there."""
+        try:
+            return float(self.read("kept") or 0) > time.time()
+        except ValueError:
+            return False
 
     def release(self):
         if self._lock is not None:

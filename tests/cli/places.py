@@ -76,6 +76,7 @@ AuthorizedKeysFile {self.directory}/authorized_keys
 LogLevel VERBOSE
 PrintMotd no
 AllowTcpForwarding yes
+Subsystem sftp internal-sftp
 SetEnv HOME={self.home} PATH={path} {MARK}={self.mark} PYTHONDONTWRITEBYTECODE=1
 """
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 
 import pytest
 
 COMMANDS = ["", "demo", "init", "pytest", "ssh-run", "plan", "sweep", "doctor", "iam-policy", "plugin-path"]
+COMMANDS += ["ps", "ssh", "exec", "logs", "cp", "forward", "ssh-config", "down", "completions", "man"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -38,6 +41,25 @@ def test_short_help_is_shorter(cloudist, tmp_path, command):
 
 def test_the_version(cloudist, tmp_path):
     assert re.fullmatch(r"cloudist \d+\.\d+\.\d+\S*\n", cloudist("--version", cwd=tmp_path).check(0).out)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_every_command(cloudist, tmp_path, shell):
+    script = cloudist("completions", shell, cwd=tmp_path).check(0).out
+    assert [name for name in COMMANDS if name not in script] == []
+    if shutil.which(shell):
+        path = tmp_path / "script"
+        path.write_text(script)
+        subprocess.run([shell, "-n", str(path)], check=True)
+
+
+def test_every_command_has_a_manual_page(cloudist, tmp_path):
+    assert ".TH cloudist 1" in cloudist("man", cwd=tmp_path).check(0).out
+    cloudist("man", "pages", cwd=tmp_path).check(0)
+    pages = {path.name for path in (tmp_path / "pages").iterdir()}
+    assert pages >= {f"cloudist-{name}.1" for name in COMMANDS if name} | {"cloudist.1"}
+    assert "cloudist-bridge.1" not in pages
+    assert "snapshot" in (tmp_path / "pages" / "cloudist-ssh.1").read_text()
 
 
 def test_the_settings_of_the_table_are_all_in_the_help(cloudist, tmp_path, project):

@@ -71,6 +71,7 @@ class Tool:
             {
                 "PATH": f"{scripts}:{os.environ['PATH']}",
                 "CLOUDIST_CACHE_DIR": str(cache),
+                "CLOUDIST_STATE_DIR": str(cache / "state" / mark),
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "COLUMNS": "100",

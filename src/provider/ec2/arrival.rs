@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     model::MachineId,
-    provider::{Lease, Tenancy},
+    provider::{Lease, Rented, Tenancy},
     ssh::{Endpoint, Handshakes, HostKey, Identity, Liveness, Transport},
 };
 
@@ -41,6 +41,7 @@ pub struct Expected {
     pub machine: MachineId,
     pub workers: u32,
     pub cores: Option<u32>,
+    pub rented: Rented,
     /// Says to whoever works with it that there is no use any more.
     pub ended: CancellationToken,
 }
@@ -158,6 +159,7 @@ impl Welcome {
             cores: expected.cores,
             ended: expected.ended.clone(),
             tenancy: Some(Tenancy { lease: self.lease, keep: self.keep, file: LEASE_FILE }),
+            rented: Some(expected.rented.clone()),
         }
     }
 }

@@ -29,7 +29,7 @@ use super::{
     tags, user_data,
     warm::Warm,
 };
-use crate::{model::MachineId, ssh::generate_key};
+use crate::{model::MachineId, provider::Rented, ssh::generate_key};
 
 /// Everything that launches have in common, made for the first of them.
 pub(super) struct Premises {
@@ -62,6 +62,8 @@ pub(super) struct Desk {
     pub warm: Vec<Warm>,
     /// What the tags call it: this run, or the one whose machines it took over.
     pub rental: String,
+    /// Machines that are to be looked at when the run is over, and for how long.
+    pub staying: BTreeMap<MachineId, Duration>,
     pub machines: u32,
     /// Numbers the requests: each has its own token.
     pub requests: u32,
@@ -88,6 +90,7 @@ impl Desk {
     ) -> Self {
         Self {
             rental: plan.run.clone(),
+            staying: BTreeMap::new(),
             plan,
             stop,
             premises: None,
@@ -115,6 +118,7 @@ impl Desk {
                 order = orders.recv() => match order {
                     Some(Order::Launch { request, events }) => self.launch(request, events).await,
                     Some(Order::Dismiss(machine)) => self.dismiss(machine).await,
+                    Some(Order::Keep(staying)) => self.staying = staying,
                     Some(Order::Bake { machine, environment, answer }) => {
                         answer.send(self.bake(machine, &environment).await).ok();
                     }
@@ -251,9 +255,14 @@ impl Desk {
             ended: None,
         };
         let cores = offer.map(|offer| offer.vcpus);
+        let rented = Rented {
+            instance_type: stay.instance_type.clone(),
+            zone: stay.zone.clone(),
+            price_per_hour: stay.price_per_hour,
+        };
         self.account.send_modify(|account| account.stays.push(stay));
         self.watch_budget();
-        Expected { id: id.to_owned(), machine, workers, cores, ended: CancellationToken::new() }
+        Expected { id: id.to_owned(), machine, workers, cores, rented, ended: CancellationToken::new() }
     }
 
     /// Has machines watched until they can be handed on.
@@ -310,6 +319,9 @@ impl Desk {
     async fn close(mut self) -> Result<Option<String>, Ec2Error> {
         self.arrivals.shutdown().await;
         let (Some(cloud), Some(ledger)) = (self.cloud.take(), self.ledger.take()) else { return Ok(None) };
+        if !self.staying.is_empty() {
+            return self.leave(&cloud, ledger).await;
+        }
         if self.plan.settings.keep.is_some() && !(self.seats.is_empty() && self.warm.is_empty()) {
             return self.keep(&cloud, ledger).await;
         }

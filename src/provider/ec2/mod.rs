@@ -15,6 +15,7 @@ mod error;
 mod forecast;
 mod image;
 mod launch;
+pub mod leaving;
 mod ledger;
 mod market;
 mod network;
@@ -28,7 +29,7 @@ pub mod trials;
 mod user_data;
 mod warm;
 
-use std::{env, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, env, path::PathBuf, sync::LazyLock, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -93,6 +94,8 @@ enum Order {
     },
     /// A single machine is of no more use.
     Dismiss(MachineId),
+    /// These outlive the run by so long, for whoever wants to look at them.
+    Keep(BTreeMap<MachineId, Duration>),
     /// An image of a machine, for the environment with this key.
     Bake {
         machine: MachineId,
@@ -196,8 +199,9 @@ impl Ec2 {
     }
 
     /// Answers with what the user should know of machines that stay on purpose.
-    pub(super) async fn release_all(self) -> Result<Option<String>, Ec2Error> {
+    pub(super) async fn release_all(self, kept: &BTreeMap<MachineId, Duration>) -> Result<Option<String>, Ec2Error> {
         let Self { orders, stop, desk, .. } = self;
+        orders.send(Order::Keep(kept.clone())).ok();
         stop.cancel();
         drop(orders);
         desk.await.unwrap_or(Err(Ec2Error::Broken))

@@ -119,6 +119,7 @@ async fn resolve_all(
                     cores: None,
                     ended: Default::default(),
                     tenancy: None,
+                    rented: None,
                 }))
             }
             Err(error) => LeaseEvent::Failed { machine, name, error: error.into() },

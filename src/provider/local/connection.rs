@@ -1,6 +1,7 @@
 //! One SSH connection to an embedded machine.
 //!
-//! Lets the one key in, and runs commands. No passwords, no shells, no terminals, no forwarding.
+//! Lets the one key in; runs commands and shells, also on terminals, serves files, and makes TCP connections from the
+//! machine. No passwords, no agents, no ports that listen.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -10,11 +11,13 @@ use std::time::Duration;
 
 use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, PublicKeyOffer, VerifiedPublicKey};
-use russh::{Channel, ChannelId, MethodKind, MethodSet, Pty, SshId};
+use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, SshId};
+use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
 use super::exec::{self, Running};
-use crate::ssh::{Backlog, ReadAhead, Throttled, preferred_algorithms};
+use super::{files, terminal};
+use crate::ssh::{Backlog, ReadAhead, Terminal, Throttled, preferred_algorithms};
 
 /// How much input of all commands of one connection may wait here.
 const BACKLOG: usize = 16 << 20;
@@ -86,12 +89,47 @@ struct Connection {
     machine: Arc<Machine>,
     backlog: Arc<Backlog>,
     /// Channels on which nothing runs yet.
-    opened: HashMap<ChannelId, Channel<Msg>>,
+    opened: HashMap<ChannelId, Opened>,
+}
+
+/// A channel, and the terminal that was asked for on it.
+struct Opened {
+    channel: Channel<Msg>,
+    terminal: Option<Terminal>,
 }
 
 impl Connection {
     fn decide(&self, key: &PublicKey) -> Auth {
         if key.key_data() == self.machine.client_key.key_data() { Auth::Accept } else { Auth::reject() }
+    }
+
+    /// Starts a command, or a shell, on the terminal that was asked for, or on none.
+    fn run(
+        &mut self,
+        id: ChannelId,
+        command: Option<&[u8]>,
+        session: &mut server::Session,
+    ) -> Result<(), russh::Error> {
+        let Some(Opened { channel, terminal }) = self.opened.remove(&id) else {
+            return session.channel_failure(id);
+        };
+        let backlog = Arc::clone(&self.backlog);
+        let started = match &terminal {
+            None => exec::start(&self.machine, command.unwrap_or(exec::SHELL)).map(|command| {
+                tokio::spawn(command.serve(channel, session.handle(), backlog));
+            }),
+            Some(asked) => terminal::start(&self.machine, command, asked).map(|command| {
+                tokio::spawn(command.serve(channel, session.handle(), backlog));
+            }),
+        };
+        match started {
+            Ok(()) => session.channel_success(id),
+            Err(error) => {
+                session.channel_failure(id)?;
+                session.extended_data(id, 1, format!("cannot start a shell: {error}\n"))?;
+                session.close(id)
+            }
+        }
     }
 }
 
@@ -112,7 +150,7 @@ impl server::Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut server::Session,
     ) -> Result<(), russh::Error> {
-        self.opened.insert(channel.id(), channel);
+        self.opened.insert(channel.id(), Opened { channel, terminal: None });
         reply.accept().await;
         Ok(())
     }
@@ -128,48 +166,71 @@ impl server::Handler for Connection {
         command: &[u8],
         session: &mut server::Session,
     ) -> Result<(), russh::Error> {
-        let Some(channel) = self.opened.remove(&id) else {
-            return session.channel_failure(id);
-        };
-        match exec::start(&self.machine, command) {
-            Ok(command) => {
-                session.channel_success(id)?;
-                tokio::spawn(command.serve(channel, session.handle(), Arc::clone(&self.backlog)));
-                Ok(())
-            }
-            Err(error) => {
-                session.channel_failure(id)?;
-                session.extended_data(id, 1, format!("cannot start a shell: {error}\n"))?;
-                session.close(id)
-            }
-        }
+        self.run(id, Some(command), session)
     }
 
     async fn shell_request(&mut self, id: ChannelId, session: &mut server::Session) -> Result<(), russh::Error> {
-        session.channel_failure(id)
+        self.run(id, None, session)
     }
 
     async fn pty_request(
         &mut self,
         id: ChannelId,
-        _term: &str,
-        _columns: u32,
-        _rows: u32,
+        kind: &str,
+        columns: u32,
+        rows: u32,
         _width: u32,
         _height: u32,
         _modes: &[(Pty, u32)],
         session: &mut server::Session,
     ) -> Result<(), russh::Error> {
-        session.channel_failure(id)
+        match self.opened.get_mut(&id) {
+            Some(opened) => {
+                opened.terminal = Some(Terminal { kind: kind.to_owned(), columns, rows });
+                session.channel_success(id)
+            }
+            None => session.channel_failure(id),
+        }
     }
 
     async fn subsystem_request(
         &mut self,
         id: ChannelId,
-        _name: &str,
+        name: &str,
         session: &mut server::Session,
     ) -> Result<(), russh::Error> {
-        session.channel_failure(id)
+        match self.opened.remove(&id) {
+            Some(opened) if name == "sftp" => {
+                session.channel_success(id)?;
+                files::serve(opened.channel, self.machine.home.clone(), Arc::clone(&self.backlog));
+                Ok(())
+            }
+            _ => session.channel_failure(id),
+        }
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _from: &str,
+        _from_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut server::Session,
+    ) -> Result<(), russh::Error> {
+        let (host, port) = (host.to_owned(), u16::try_from(port).unwrap_or_default());
+        tokio::spawn(async move {
+            match TcpStream::connect((host.as_str(), port)).await {
+                Ok(mut there) => {
+                    reply.accept().await;
+                    // Either side may end it at any time.
+                    let _ = copy_bidirectional(&mut channel.into_stream(), &mut there).await;
+                }
+                Err(_) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
+            }
+        });
+        Ok(())
     }
 
     async fn env_request(

@@ -4,7 +4,7 @@
 //! the whole group.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::future::pending;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +27,7 @@ use crate::ssh::{Backlog, Held, send_all};
 const STDERR: u32 = 1;
 const READ: usize = 256 << 10;
 /// How long a command may take to end after its channel went away.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// The commands that run on a machine, by process group.
 #[derive(Debug, Default)]
@@ -35,6 +35,9 @@ pub(super) struct Running {
     groups: Mutex<BTreeSet<i32>>,
     changed: Notify,
 }
+
+/// The user's shell, as a login shell.
+pub(super) const SHELL: &[u8] = b"exec \"${SHELL:-/bin/sh}\" -l";
 
 /// A started command whose channel is not served yet.
 pub(super) struct Exec {
@@ -46,7 +49,7 @@ pub(super) struct Exec {
 }
 
 /// A process group, listed as running while this value lives.
-struct Group {
+pub(super) struct Group {
     leader: Pid,
     running: Arc<Running>,
 }
@@ -55,10 +58,8 @@ pub(super) fn start(machine: &Machine, command: &[u8]) -> io::Result<Exec> {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(OsStr::from_bytes(command)).current_dir(&machine.home).process_group(0);
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for (name, _) in std::env::vars_os() {
-        if name.as_bytes().starts_with(b"CLOUDIST_") {
-            shell.env_remove(name);
-        }
+    for name in own_variables() {
+        shell.env_remove(name);
     }
     shell.envs(&machine.env).env("HOME", &machine.home).env("PWD", &machine.home);
     let mut child = shell.spawn()?;
@@ -66,12 +67,15 @@ pub(super) fn start(machine: &Machine, command: &[u8]) -> io::Result<Exec> {
     let (Some(stdin), Some(stdout), Some(stderr), Some(leader)) = parts else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    let running = Arc::clone(&machine.running);
-    running.groups().insert(leader.as_raw_nonzero().get());
-    Ok(Exec { child, stdin, stdout, stderr, group: Group { leader, running } })
+    Ok(Exec { child, stdin, stdout, stderr, group: Group::new(leader, machine) })
 }
 
-fn leader(child: &Child) -> Option<Pid> {
+/// Variables that speak to this program, not to what it runs.
+pub(super) fn own_variables() -> impl Iterator<Item = OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| name.as_bytes().starts_with(b"CLOUDIST_"))
+}
+
+pub(super) fn leader(child: &Child) -> Option<Pid> {
     Pid::from_raw(i32::try_from(child.id()?).ok()?)
 }
 
@@ -136,7 +140,7 @@ async fn feed(mut stdin: ChildStdin, mut queue: mpsc::UnboundedReceiver<Held>) {
     }
 }
 
-async fn copy(
+pub(super) async fn copy(
     mut output: impl AsyncRead + Unpin,
     write: &ChannelWriteHalf<Msg>,
     backlog: &Arc<Backlog>,
@@ -155,7 +159,7 @@ async fn copy(
     }
 }
 
-async fn report(status: ExitStatus, id: ChannelId, write: &ChannelWriteHalf<Msg>, handle: &Handle) {
+pub(super) async fn report(status: ExitStatus, id: ChannelId, write: &ChannelWriteHalf<Msg>, handle: &Handle) {
     match (status.code(), status.signal()) {
         (Some(code), _) => {
             let _ = write.exit_status(code.cast_unsigned()).await;
@@ -186,7 +190,7 @@ const SIGNALS: [(Signal, &str); 15] = [
     (Signal::CONT, "CONT"),
 ];
 
-fn signal_of(name: &Sig) -> Option<Signal> {
+pub(super) fn signal_of(name: &Sig) -> Option<Signal> {
     let name = match name {
         Sig::Custom(name) => name.clone(),
         known => format!("{known:?}"),
@@ -226,8 +230,14 @@ impl Running {
 }
 
 impl Group {
+    pub(super) fn new(leader: Pid, machine: &Machine) -> Self {
+        let running = Arc::clone(&machine.running);
+        running.groups().insert(leader.as_raw_nonzero().get());
+        Group { leader, running }
+    }
+
     /// A group that is gone takes no signals, which is fine.
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         let _ = kill_process_group(self.leader, signal);
     }
 }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
-use super::parameters::{Answer, Parameters};
+use super::parameters::{Answer, KEEP, Parameters};
 use super::{LocalError, new_key};
 use crate::ssh::{Endpoint, Handshakes, HostKey, Identity, Liveness, PrivateKey, PublicKey, Transport};
 
@@ -130,6 +130,12 @@ impl Machine {
             liveness: Liveness::default(),
             handshakes: Handshakes::default(),
         }
+    }
+
+    /// Leaves the machine to itself: it ends after so long.
+    pub(super) async fn leave(mut self, time: Duration) {
+        // One that can't be told ends now.
+        let _ = self.stdin.write_all(format!("{KEEP} {}\n", time.as_secs()).as_bytes()).await;
     }
 
     /// Ends the machine and all that runs on it.

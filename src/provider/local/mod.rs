@@ -5,11 +5,13 @@
 
 mod connection;
 mod exec;
+mod files;
 mod home;
 mod launcher;
 mod parameters;
 mod process_tree;
 mod serve;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -60,7 +62,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The provider of embedded machines.
 pub struct Local {
     launcher: Arc<Launcher>,
-    machines: JoinSet<Option<Machine>>,
+    machines: JoinSet<Option<(MachineId, Machine)>>,
     /// How many machines to start, if that was said.
     count: Option<u32>,
 }
@@ -90,20 +92,26 @@ impl Local {
         }
     }
 
-    pub(super) async fn release_all(mut self) {
+    pub(super) async fn release_all(mut self, kept: &BTreeMap<MachineId, Duration>) {
         // A machine that was still starting loses its stdin with its task.
         self.machines.abort_all();
         let mut releases = JoinSet::new();
         while let Some(machine) = self.machines.join_next().await {
-            if let Ok(Some(machine)) = machine {
-                releases.spawn(machine.release());
+            let Ok(Some((number, machine))) = machine else { continue };
+            match kept.get(&number) {
+                Some(&time) => machine.leave(time).await,
+                None => drop(releases.spawn(machine.release())),
             }
         }
         releases.join_all().await;
     }
 }
 
-async fn start(launcher: Arc<Launcher>, share: Share, events: mpsc::Sender<LeaseEvent>) -> Option<Machine> {
+async fn start(
+    launcher: Arc<Launcher>,
+    share: Share,
+    events: mpsc::Sender<LeaseEvent>,
+) -> Option<(MachineId, Machine)> {
     let number = u32::try_from(share.machine).unwrap_or(u32::MAX);
     let machine = MachineId(number);
     let name = format!("local-{number}");
@@ -119,13 +127,14 @@ async fn start(launcher: Arc<Launcher>, share: Share, events: mpsc::Sender<Lease
                 cores: None,
                 ended: Default::default(),
                 tenancy: None,
+                rented: None,
             };
             (Some(started), LeaseEvent::Ready(Box::new(lease)))
         }
         Err(error) => (None, LeaseEvent::Failed { machine, name, error: error.into() }),
     };
     match events.send(event).await {
-        Ok(()) => started,
+        Ok(()) => started.map(|started| (machine, started)),
         // Nobody waits for machines any more.
         Err(_) => None,
     }

@@ -16,6 +16,9 @@ pub(super) struct Parameters {
     pub env: BTreeMap<String, String>,
 }
 
+/// A later line on stdin: this word, and for how many seconds it goes on without one.
+pub(super) const KEEP: &str = "keep";
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub port: u16,

@@ -1,7 +1,7 @@
 //! The process of an embedded machine: takes its parameters from stdin, serves SSH, and leaves nothing behind.
 //!
 //! It has its own session, so that no terminal reaches it, and adopts the orphans of whatever it runs. It ends when its
-//! stdin ends, or on SIGTERM.
+//! stdin ends, unless it was told to go on for a while, or on SIGTERM.
 
 use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::connection::{Machine, accept};
 use super::exec::Running;
 use super::home::Home;
-use super::parameters::{Answer, Parameters};
+use super::parameters::{Answer, KEEP, Parameters};
 use super::process_tree;
 
 /// How long commands may take to end by themselves once they were told.
@@ -93,14 +93,27 @@ fn stopped() -> Result<impl Future<Output = ()>, ServeError> {
     let mut stdin = pipe::Receiver::from_owned_fd(stdin).map_err(ServeError::Process)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Process)?;
     Ok(async move {
-        let mut ignored = [0; 64];
+        let mut said = Vec::new();
         loop {
             tokio::select! {
-                read = stdin.read(&mut ignored) => if !matches!(read, Ok(1..)) { return },
+                read = stdin.read_buf(&mut said) => if !matches!(read, Ok(1..)) { break },
                 _ = terminate.recv() => return,
             }
         }
+        if let Some(time) = kept_for(&said) {
+            tokio::select! {
+                () = tokio::time::sleep(time) => {}
+                _ = terminate.recv() => {}
+            }
+        }
     })
+}
+
+/// For how long the machine goes on without whoever started it, if that was said.
+fn kept_for(said: &[u8]) -> Option<Duration> {
+    let line = std::str::from_utf8(said).ok()?.lines().next_back()?;
+    let seconds = line.strip_prefix(KEEP)?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 fn answer(answer: &Answer) -> io::Result<()> {

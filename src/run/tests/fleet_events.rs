@@ -138,6 +138,9 @@ impl TestRun<'_> {
             }
             FromRunner::Results { worker, tests } => self.on_results(worker, tests, blob),
             FromRunner::Late { worker, file, index, failed } => {
+                if failed > 0 {
+                    self.will_be_looked_at(WorkerId(worker));
+                }
                 self.tell_plugin(&ToPlugin::Late { worker, file, index, failed }, blob);
             }
             FromRunner::Missing { worker, tests } => {
@@ -218,7 +221,10 @@ impl TestRun<'_> {
         for (position, &(file, index, failed, _)) in tests.iter().enumerate() {
             let news = Input::TestFinished { worker: WorkerId(worker), test: test_id((file, index)), failed };
             match self.input(news) {
-                Verdict::Accepted => self.counted += 1,
+                Verdict::Accepted => {
+                    self.counted += 1;
+                    self.was_run(WorkerId(worker), test_id((file, index)), failed > 0);
+                }
                 Verdict::Stale => drop.push(position as u32),
             }
         }
@@ -270,6 +276,7 @@ impl TestRun<'_> {
         if death.running.is_some() {
             self.counted += 1;
         }
+        self.was_run(worker, test, true);
         let message = format!("{worker} on {place} ended with {how} {doing}{detail}");
         let nodeid = self.book.nodeid(test);
         let (file, index) = (test.file.0, test.index);

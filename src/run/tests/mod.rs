@@ -8,6 +8,7 @@ mod fleet_events;
 mod orders;
 mod outcome;
 mod plugin_messages;
+mod watched;
 mod workers;
 
 use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
@@ -66,6 +67,8 @@ pub struct Rules {
     pub chunks_per_worker: Option<u32>,
     pub maxfail: Option<u32>,
     pub continue_on_collection_errors: bool,
+    /// For how long machines stay on which something failed.
+    pub keep_on_failure: Option<Duration>,
 }
 
 impl Rules {
@@ -77,6 +80,7 @@ impl Rules {
             chunks_per_worker: settings.tasks_per_worker_target,
             maxfail: (hello.maxfail > 0).then_some(hello.maxfail),
             continue_on_collection_errors: hello.continue_on_collection_errors,
+            keep_on_failure: settings.keep_on_failure,
         }
     }
 }
@@ -142,6 +146,7 @@ impl<'a> TestRun<'a> {
     /// Runs until every test has its outcome, the plugin stops it, or nobody is left to do it.
     pub async fn drive(mut self, mut preparing: Preparing) -> Result<Ending, RunError> {
         let mut prepared = false;
+        let mut telling = watched::interval();
         while !self.over() {
             let room = self.bridge.outgoing.capacity() >= ROOM;
             let patience = self.stopping.as_ref().map(|stopping| stopping.deadline);
@@ -161,6 +166,7 @@ impl<'a> TestRun<'a> {
                 }
                 event = self.fleet.next(), if room => self.on_fleet(event)?,
                 () = has_room(&self.bridge.outgoing), if !room => {}
+                _ = telling.tick() => self.tell_what_workers_are_at(),
                 () = at(patience), if patience.is_some() => break,
                 () = at(tick), if tick.is_some() => {
                     let _ = self.input(scheduler::Input::Tick);

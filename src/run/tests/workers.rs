@@ -16,6 +16,8 @@ pub enum Phase {
 pub struct Worker {
     pub machine: MachineId,
     pub phase: Phase,
+    pub done: u32,
+    pub failed: u32,
     /// Processes of this worker that died since one last finished a test.
     deaths: u32,
 }
@@ -35,7 +37,8 @@ impl Workers {
     pub fn expect(&mut self, machine: MachineId, count: u32) {
         let first = self.by_id.len() as u32;
         for number in first..first + count {
-            self.by_id.insert(WorkerId(number), Worker { machine, phase: Phase::Expected, deaths: 0 });
+            self.by_id
+                .insert(WorkerId(number), Worker { machine, phase: Phase::Expected, done: 0, failed: 0, deaths: 0 });
         }
     }
 
@@ -54,6 +57,17 @@ impl Workers {
     pub fn enter(&mut self, worker: WorkerId, phase: Phase) {
         if let Some(worker) = self.by_id.get_mut(&worker) {
             worker.phase = phase;
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        self.by_id.iter().map(|(&id, worker)| (id, worker))
+    }
+
+    pub fn finished(&mut self, worker: WorkerId, failed: bool) {
+        if let Some(worker) = self.by_id.get_mut(&worker) {
+            worker.done += 1;
+            worker.failed += u32::from(failed);
         }
     }
 

@@ -1,0 +1,163 @@
+//! The run's entries in the registry and in its logs, for those who look at machines from outside.
+//!
+//! Follows what happens to machines. Trouble with it is told once and never in the way of the run.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::{
+    machine::{Event, Facts, MachineError},
+    model::MachineId,
+    protocol::runner::FromRunner,
+    provider::Lease,
+    registry::{self, GroundInfo, Record, RegistryError, Rented, RunInfo, RunLog, Source, WorkerInfo},
+    text,
+};
+
+/// Where a fleet is written down.
+pub struct Registration {
+    record: Option<Record>,
+    log: Option<RunLog>,
+    /// Not told yet.
+    trouble: Option<String>,
+    writing: Option<JoinHandle<()>>,
+}
+
+impl Registration {
+    pub fn open(info: &RunInfo) -> Self {
+        let (record, trouble) = match Record::open(info) {
+            Ok(record) => (Some(record), None),
+            Err(error) => (None, Some(trouble(&error))),
+        };
+        Self { record, log: RunLog::open(&info.run), trouble, writing: None }
+    }
+
+    /// What is in the way of it, once.
+    pub fn trouble(&mut self) -> Option<String> {
+        self.trouble.take()
+    }
+
+    /// A machine is about to be used.
+    pub fn admit(&mut self, lease: &Lease) {
+        let rented = lease.rented.as_ref().map(|rented| Rented {
+            instance_type: rented.instance_type.clone(),
+            zone: rented.zone.clone(),
+            price_per_hour: rented.price_per_hour,
+            lease_seconds: lease.tenancy.map_or(0, |tenancy| tenancy.lease.as_secs()),
+        });
+        let called = (lease.machine.0, lease.name.as_str());
+        self.note(|record| record.add(called, &lease.endpoint, lease.workers, rented));
+        if let Some(log) = &mut self.log {
+            log.add(lease.machine.0, &lease.name);
+        }
+        self.say(lease.machine, Source::Machine, &format!("leased: {}", lease.endpoint.label));
+    }
+
+    pub fn hear(&mut self, machine: MachineId, event: &Event) {
+        match event {
+            Event::Prepared(facts) => self.prepared(machine, facts),
+            Event::Entered(stage) => self.say(machine, Source::Machine, &format!("begins with {stage}")),
+            Event::Leaving { within } => {
+                self.say(machine, Source::Machine, &format!("will be taken away in {} s", within.as_secs()));
+            }
+            Event::InitOutput(bytes) => self.bytes(machine, Source::Init, bytes),
+            Event::Message(message, blob) => self.message(machine, message, blob),
+            Event::Lost(error) => self.lost(machine, error),
+            Event::Ended => self.forget(machine),
+            Event::Contents(_) | Event::Differs(_) => {}
+        }
+    }
+
+    fn prepared(&mut self, machine: MachineId, facts: &Facts) {
+        let ground = GroundInfo {
+            tree: facts.tree.clone(),
+            cwd: facts.cwd.clone(),
+            python: facts.python.clone(),
+            sys_path: facts.sys_path.clone(),
+        };
+        self.note(|record| record.prepared(machine.0, ground));
+        let text = format!("ready in {}, with {}: {}", facts.cwd, facts.python, facts.timings);
+        self.say(machine, Source::Machine, &text);
+    }
+
+    fn message(&mut self, machine: MachineId, message: &FromRunner, blob: &Bytes) {
+        match message {
+            FromRunner::Output { worker: Some(worker), .. } => self.bytes(machine, Source::Worker(*worker), blob),
+            FromRunner::Died { worker, stderr, .. } => {
+                self.say(machine, Source::Worker(*worker), stderr);
+                self.say(machine, Source::Machine, &format!("the process of gw{worker} died"));
+            }
+            FromRunner::Failed { worker, message, .. } => self.say(machine, Source::Worker(*worker), message),
+            FromRunner::Up { worker, .. } => self.say(machine, Source::Machine, &format!("gw{worker} is up")),
+            FromRunner::Error { stage, message, .. } => {
+                self.say(machine, Source::Machine, &format!("{stage}: {message}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn lost(&mut self, machine: MachineId, error: &MachineError) {
+        self.say(machine, Source::Machine, &text::chain(error));
+        self.forget(machine);
+    }
+
+    /// It is gone.
+    pub fn forget(&mut self, machine: MachineId) {
+        if let Some(record) = &mut self.record {
+            record.remove(machine.0);
+        }
+    }
+
+    /// A line of a log.
+    pub fn say(&mut self, machine: MachineId, source: Source, text: &str) {
+        if let Some(log) = &mut self.log {
+            log.say(machine.0, source, text);
+        }
+    }
+
+    fn bytes(&mut self, machine: MachineId, source: Source, bytes: &[u8]) {
+        if let Some(log) = &mut self.log {
+            log.bytes(machine.0, source, bytes);
+        }
+    }
+
+    /// Writes what the workers are at, in the background; left out while the last one is still being written.
+    pub fn working(&mut self, workers: Vec<WorkerInfo>) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        let idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
+        if let (Some(record), true) = (&self.record, idle) {
+            let path: PathBuf = record.working();
+            self.writing = Some(tokio::task::spawn_blocking(move || {
+                // What can't be told now is told a second later.
+                registry::write_working(&path, &workers).ok();
+            }));
+        }
+    }
+
+    /// The run is over. Of the machines that are kept, these are still there.
+    pub async fn close(mut self, kept: &BTreeMap<MachineId, Duration>) {
+        if let Some(writing) = self.writing.take() {
+            writing.await.ok();
+        }
+        let kept = kept.iter().map(|(machine, time)| (machine.0, registry::now() + time.as_secs())).collect();
+        if let Some(record) = self.record {
+            record.close(&kept);
+        }
+    }
+
+    fn note(&mut self, write: impl FnOnce(&mut Record) -> Result<(), RegistryError>) {
+        if let Some(record) = &mut self.record
+            && let Err(error) = write(record)
+        {
+            self.trouble.get_or_insert_with(|| trouble(&error));
+        }
+    }
+}
+
+fn trouble(error: &RegistryError) -> String {
+    format!("`cloudist ps`, `ssh` and the like may not see this run: {}", text::chain(error))
+}
