@@ -32,6 +32,7 @@ macro_rules! modules {
 pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "attic",
     "commands",
+    "deadlines",
     "disk",
     "distributions",
     "environment",
@@ -61,6 +62,8 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "worker_session",
     "worker_teardown",
     "worker_tests",
+    "worker_watch",
+    "worker_watch_format",
     "workers",
     "zygote",
 ];
@@ -78,6 +81,7 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/collect.py",
     "pytest_cloudist/controller.py",
     "pytest_cloudist/coverage.py",
+    "pytest_cloudist/hangs.py",
     "pytest_cloudist/hello.py",
     "pytest_cloudist/lastfailed.py",
     "pytest_cloudist/options.json",

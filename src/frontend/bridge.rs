@@ -345,6 +345,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             testrunuid: run.to_owned(),
             workerinput: hello.workerinput.clone(),
             initial: paths(&hello.initial),
+            timeout: settings.timeout,
         }),
     }
 }

@@ -79,6 +79,8 @@ pub struct SessionPlan {
     pub workerinput: Value,
     /// What the command line named.
     pub initial: Vec<PathBuf>,
+    /// How long a test may take.
+    pub timeout: Option<Duration>,
 }
 
 /// The snapshot as it lies on one machine.
@@ -233,6 +235,7 @@ impl Ground {
             testrunuid: plan.testrunuid.clone(),
             workerinput: plan.workerinput.clone(),
             initial: plan.initial.iter().filter_map(|path| self.mapping.to_remote(path)).collect(),
+            timeout: plan.timeout.map(|timeout| timeout.as_secs_f64()),
         })
     }
 

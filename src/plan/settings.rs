@@ -7,7 +7,9 @@ use bytesize::ByteSize;
 use super::{
     environment::EnvironmentChoice,
     options::{Kind, OPTIONS, OptionInfo},
-    values::{assignment, disk, dollars, fraction, keyword, lease, memory, percent, positive, stay, truth, workers},
+    values::{
+        assignment, disk, dollars, fraction, keyword, lease, memory, patience, percent, positive, stay, truth, workers,
+    },
 };
 
 /// Options as they were given on a command line, by name.
@@ -107,6 +109,8 @@ pub struct Settings {
     pub apt: Vec<String>,
     pub dnf: Vec<String>,
     pub collect: Collect,
+    /// How long a test may take.
+    pub timeout: Option<Duration>,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,
     /// For how long machines stay on which something failed.
@@ -208,6 +212,7 @@ impl Settings {
             dnf: read.list("dnf")?,
             python: read.text("python")?,
             collect: read.parsed("collect", "`auto`, `first` or `stream`", keyword)?.unwrap_or(Collect::Auto),
+            timeout: read.parsed("timeout", "a duration above 0 (30, 30s, 5m)", patience)?,
             snapshot_limit: read
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),

@@ -71,3 +71,12 @@ pub(super) fn stay(value: &str) -> Option<Option<Duration>> {
 pub(super) fn lease(value: &str) -> Option<Duration> {
     humantime::parse_duration(value).ok().filter(|lease| *lease >= Duration::from_secs(5))
 }
+
+/// A number of seconds, or a duration with its unit.
+pub(super) fn patience(value: &str) -> Option<Duration> {
+    let duration = match fraction(value) {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        None => humantime::parse_duration(value).ok()?,
+    };
+    (!duration.is_zero() && duration < Duration::from_secs(1 << 30)).then_some(duration)
+}

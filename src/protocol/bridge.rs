@@ -112,7 +112,7 @@ pub enum ToPlugin {
         file: u32,
         index: u32,
         nodeid: String,
-        when: &'static str,
+        when: String,
         message: String,
     },
     Lost {

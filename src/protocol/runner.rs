@@ -76,6 +76,8 @@ pub struct Session {
     pub workerinput: Value,
     /// What the command line named: the conftest files there are loaded first.
     pub initial: Vec<String>,
+    /// Seconds that a test may take.
+    pub timeout: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -213,6 +215,8 @@ pub enum FromRunner {
         last: Option<WireTest>,
         #[serde(default)]
         stderr: String,
+        #[serde(default)]
+        timeout: Option<TimedOut>,
     },
     /// So many more bytes have gone to the command.
     StdinTaken {
@@ -235,6 +239,14 @@ pub enum FromRunner {
         id: u32,
         count: u64,
     },
+}
+
+/// The process was ended since its test took too long.
+#[derive(Debug, Deserialize)]
+pub struct TimedOut {
+    pub seconds: f64,
+    /// `setup`, `call` or `teardown`.
+    pub when: String,
 }
 
 /// What a machine lacks to make the environment.

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, OnceLock},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -63,6 +63,7 @@ pub struct SessionGround {
     pub workerinput: Value,
     /// What the command line named.
     pub initial: Vec<PathBuf>,
+    pub timeout: Option<Duration>,
 }
 
 /// Takes the snapshot and works out what goes with it.
@@ -102,6 +103,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         testrunuid: session.testrunuid.clone(),
         workerinput: session.workerinput.clone(),
         initial: session.initial.clone(),
+        timeout: session.timeout,
     });
     let mut sys_path = ground.sys_path.clone();
     sys_path.extend(ground.further.iter().filter(|path| !ground.sys_path.contains(path)).cloned());

@@ -17,6 +17,7 @@ from _pytest.reports import CollectReport
 from .bridge import Bridge, EngineGone, Frame
 from .collect import Arguments, Handover, LocalWalk, Outbox
 from .controller import Controller, decode
+from .hangs import show_hang
 from .lastfailed import LastFailed
 from .reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
 from .terminal import announcing, count, in_one_piece, write_escaped, write_line
@@ -377,9 +378,9 @@ class Run:
     def _on_crashed(self, frame: Frame) -> None:
         told = frame.header
         extra = {**self._extra, "worker_id": f"gw{told['worker']}", "item_index": told["index"]}
-        self._replay_failure(
-            (told["file"], told["index"]), told["nodeid"], told["when"], told["message"], extra
-        )
+        key = (told["file"], told["index"])
+        hang = frame.content() if frame.blob else None
+        self._replay_failure(key, told["nodeid"], told["when"], told["message"], extra, hang)
 
     def _on_lost(self, frame: Frame) -> None:
         told = frame.header
@@ -392,11 +393,19 @@ class Run:
         self._config.hook.pytest_collectreport(report=report)
 
     def _replay_failure(
-        self, key: Optional[Key], nodeid: str, when: str, message: str, extra: Dict[str, Any]
+        self,
+        key: Optional[Key],
+        nodeid: str,
+        when: str,
+        message: str,
+        extra: Dict[str, Any],
+        hang: Optional[Dict[str, Any]] = None,
     ) -> None:
         if self._stopping:
             return
         report = failure(nodeid, when, message, extra)
+        if hang is not None:
+            show_hang(report, message, hang)
         hook = self._hook(nodeid)
         if key in self._replayed:
             hook.pytest_runtest_logreport(report=report)

@@ -6,6 +6,7 @@ Leads every request to its worker and every death to the engine. Knows nothing o
 import os
 import signal
 
+from .deadlines import Deadline
 from .processes import StartError
 from .queues import END, NONE
 from .workers import Worker
@@ -48,7 +49,7 @@ class Pool:
             self.spawn(number)
 
     def spawn(self, number):
-        worker = self._workers[number] = Worker(self, number)
+        worker = self._workers[number] = Worker(self, number, self._deadline())
         if self._aborting:
             self._end(worker)
         self._waiting.append(worker)
@@ -56,6 +57,10 @@ class Pool:
             self._fork_waiting()
         elif len(self._waiting) == 1:
             self._ask_zygote()
+
+    def _deadline(self):
+        seconds = self._session.get("timeout")
+        return Deadline(self.runner, seconds, self._session["paths"]) if seconds else None
 
     def _ask_zygote(self):
         python = self._session["python"]
@@ -100,7 +105,7 @@ class Pool:
                 self._ask_zygote()
         elif kind == "forked":
             worker = self._workers[header["worker"]]
-            worker.pid = header["pid"]
+            worker.forked(header["pid"])
             self.runner.processes.adopt(worker.pid)
         elif kind == "not-forked":
             self._fail(self._workers[header["worker"]], "fork", header["message"])
@@ -109,7 +114,8 @@ class Pool:
 
     def _fork_waiting(self):
         for worker in self._waiting:
-            self._zygote.request({"t": "fork", "worker": worker.number}, worker.descriptors)
+            header = {"t": "fork", "worker": worker.number, "descriptors": len(worker.descriptors)}
+            self._zygote.request(header, worker.descriptors)
         self._waiting = []
 
     def _fail_waiting(self, kind, message):

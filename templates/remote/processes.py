@@ -203,11 +203,12 @@ def start_error(program, cwd, stage, number):
     return StartError(kind, "failed to start %s: %s" % (program, os.strerror(number)))
 
 
-def children(parent):
-    """The processes that have `parent` as theirs, where the system tells."""
+def children(parent, every_thread=False):
+    """The processes that have `parent` as theirs, where the system tells; without `every_thread` of its first."""
     try:
-        with open("/proc/%d/task/%d/children" % (parent, parent), "rb") as file:
-            return [int(pid) for pid in file.read().split()]
+        if not every_thread:
+            with open("/proc/%d/task/%d/children" % (parent, parent), "rb") as file:
+                return [int(pid) for pid in file.read().split()]
     except OSError:
         pass
     found = []

@@ -144,7 +144,8 @@ class Zygote:
         session["environment_path"] = self._paths.apply(session["sys_path"], session["paths"])
 
     def _on_fork(self, header):
-        descriptors, self._link.descriptors = self._link.descriptors[:5], self._link.descriptors[5:]
+        count = header["descriptors"]
+        descriptors, self._link.descriptors = self._link.descriptors[:count], self._link.descriptors[count:]
         if self._basetemp is None:
             self._basetemp = importlib.import_module(PACKAGE + ".worker_process").make_basetemp()
         try:
@@ -170,15 +171,16 @@ class Zygote:
         self._link.close()
         os.close(self._woken)
         private = importlib.import_module(PACKAGE + ".worker_channel").private
-        tokens, results, control = [private(descriptor) for descriptor in descriptors[:3]]
-        for descriptor in descriptors[:3]:
+        own = descriptors[:3] + descriptors[5:]
+        tokens, results, control, *watched = [private(descriptor) for descriptor in own]
+        for descriptor in own:
             os.close(descriptor)
         nowhere = os.open(os.devnull, os.O_RDONLY)
-        for target, descriptor in enumerate((nowhere, *descriptors[3:])):
+        for target, descriptor in enumerate((nowhere, *descriptors[3:5])):
             os.dup2(descriptor, target)
             os.close(descriptor)
         module = importlib.import_module(PACKAGE + ".worker_process")
-        return module.work(number, self._session, self._basetemp, tokens, results, control)
+        return module.work(number, self._session, self._basetemp, tokens, results, control, *watched)
 
     def _reap(self):
         try:

@@ -61,15 +61,18 @@ def set_up_process(number, session):
     os.chdir(session["cwd"])
 
 
-def work(number, session, basetemp, tokens, results, control):
+def work(number, session, basetemp, tokens, results, control, watched=None):
     """The life of a worker process, from the fork to its exit status."""
     channel = Channel(tokens, results, control)
-    plugin = WorkerPlugin(number, session, basetemp, channel)
+    plugins = [WorkerPlugin(number, session, basetemp, channel, watched)]
+    plugin = plugins[0]
+    if plugin.watch is not None:
+        plugins.append(plugin.watch)
     code = None
     try:
         faulthandler.enable(file=plugin.errors)
         set_up_process(number, session)
-        code = int(pytest.main(worker_arguments(session), plugins=[plugin]))
+        code = int(pytest.main(worker_arguments(session), plugins=plugins))
     except SystemExit as error:
         plugin.failure = ("exit", "the session ended by SystemExit(%r)" % (error.code,))
     except KeyboardInterrupt:

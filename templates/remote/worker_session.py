@@ -24,6 +24,7 @@ from .worker_paths import PathMap
 from .worker_reports import Reports, warning
 from .worker_teardown import joined, tear_down_to
 from .worker_tests import Finished, Tests
+from .worker_watch import Watch
 
 HOOKS_OF_A_SCREEN = (
     "pytest_collectreport",
@@ -55,7 +56,7 @@ class Nowhere:
 class WorkerPlugin:
     """What makes a pytest session a worker's."""
 
-    def __init__(self, number, session, basetemp, channel):
+    def __init__(self, number, session, basetemp, channel, watched=None):
         self.up = False
         self.failure = None
         self.stopped = None
@@ -65,6 +66,7 @@ class WorkerPlugin:
         self._basetemp = basetemp
         self._channel = channel
         self.errors = private(2)
+        self.watch = None if watched is None else Watch(watched)
         self._paths = PathMap(session["paths"])
         self._tests = Tests()
         self._current = None
@@ -222,11 +224,15 @@ class WorkerPlugin:
 
     def _run(self, item, token):
         finished = self._current = Finished(item, token)
+        if self.watch is not None:
+            self.watch.begin(token)
         try:
             sibling = copy.copy(item)
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=sibling)
         finally:
             self._current = None
+            if self.watch is not None:
+                self.watch.pause()
         return finished
 
     @pytest.hookimpl(trylast=True)
@@ -254,7 +260,11 @@ class WorkerPlugin:
 
     def _complete(self, finished, following):
         """Tears down what the following test doesn't share, then sends what remains to be sent."""
+        if self.watch is not None:
+            self.watch.resume()
         late = tear_down_to(finished.item, following, self._config)
+        if self.watch is not None:
+            self.watch.pause()
         if late is not None:
             own = finished.teardown
             finished.teardown = joined(own, late)

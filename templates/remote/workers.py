@@ -22,12 +22,13 @@ WITHHELD_BYTES = 1 << 18
 class Worker:
     """One process that holds a pytest session, from the fork to its last word."""
 
-    def __init__(self, pool, number):
+    def __init__(self, pool, number, deadline=None):
         self.number = number
         self.pid = None
         self.up = self.said_last = False
         self.queue = Queue()
         self._pool = pool
+        self._deadline = deadline
         self._runner = pool.runner
         self._execute = {}
         self._collecting = None
@@ -47,11 +48,18 @@ class Worker:
             reader, writer = os.pipe()
             self._outputs[reader] = stream
             theirs.append(writer)
+        if deadline is not None:
+            theirs.append(os.dup(deadline.descriptor))
         self.descriptors = theirs
         self._runner.intake.watch(self._results, self._read_results)
         self._runner.intake.watch(self._source, self._read_control)
         for reader in self._outputs:
             self._runner.intake.watch(reader, lambda reader=reader: self._read_output(reader))
+
+    def forked(self, pid):
+        self.pid = pid
+        if self._deadline is not None:
+            self._deadline.arm(pid)
 
     def enqueue_file(self, file, execute):
         """The way to the file is there before the worker can ask for it: nothing has to be waited for."""
@@ -199,18 +207,21 @@ class Worker:
             if collecting is None and files and claimed[0][1] == NONE:
                 collecting = files[0]
             running = list(tests[0]) if tests and collecting is None else None
-            self._runner.send(
-                {
-                    "t": "died",
-                    "worker": self.number,
-                    "pid": self.pid,
-                    "status": status,
-                    "running": running,
-                    "collecting": collecting,
-                    "last": list(self._last) if self._last else None,
-                    "stderr": last_lines(self._stderr),
-                }
-            )
+            header = {
+                "t": "died",
+                "worker": self.number,
+                "pid": self.pid,
+                "status": status,
+                "running": running,
+                "collecting": collecting,
+                "last": list(self._last) if self._last else None,
+                "stderr": last_lines(self._stderr),
+            }
+            told = b""
+            if self._deadline is not None and self._deadline.struck is not None:
+                header.update(self._deadline.verdict(tests))
+                told = self._deadline.finish()
+            self._runner.send(header, told)
         self._release()
 
     def _release(self):
@@ -218,6 +229,8 @@ class Worker:
             self._runner.intake.forget(descriptor)
         for descriptor in [self._results, *self._outputs]:
             os.close(descriptor)
+        if self._deadline is not None:
+            self._deadline.close()
         self._control.close()
         self.queue.close()
         self._outputs = {}

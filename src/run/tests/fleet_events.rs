@@ -11,7 +11,7 @@ use crate::{
     protocol::{
         TestName, WireTest,
         bridge::{Level, ToPlugin},
-        runner::FromRunner,
+        runner::{FromRunner, TimedOut},
     },
     run::{FleetEvent, RunError},
     scheduler::{Input, Slot, Verdict},
@@ -161,8 +161,8 @@ impl TestRun<'_> {
                 let _ = self.input(Input::WorkerRetired { worker: WorkerId(worker) });
                 self.tell_plugin(&ToPlugin::WorkerDown { worker, exitstatus, stopped }, blob);
             }
-            FromRunner::Died { worker, status, running, collecting, last, stderr } => {
-                let death = Death { status, running, collecting, last, stderr };
+            FromRunner::Died { worker, status, running, collecting, last, stderr, timeout } => {
+                let death = Death { status, running, collecting, last, stderr, timeout, told: blob };
                 self.on_died(machine, WorkerId(worker), death);
             }
             FromRunner::Error { stage, kind, message } => {
@@ -249,9 +249,13 @@ impl TestRun<'_> {
             return self.workers.enter(worker, Phase::Down);
         }
         let ending = self.stopping.is_some() || self.finished || leaving;
-        let slot = if !ending && self.workers.died(worker) { Slot::Returns } else { Slot::Gone };
+        // A process that was ended on purpose says nothing against its worker.
+        let slot =
+            if !ending && (death.timeout.is_some() || self.workers.died(worker)) { Slot::Returns } else { Slot::Gone };
         let verdict = self.input(Input::WorkerDied { worker, running, collecting, slot });
-        if self.stopping.is_none() && verdict == Verdict::Accepted {
+        // What hangs in the last teardown of a session does so after every test has its result.
+        let in_last_teardown = death.timeout.is_some() && running.is_none();
+        if self.stopping.is_none() && (verdict == Verdict::Accepted || in_last_teardown) {
             self.tell_of_death(worker, &place, how, &death);
         }
         match slot {
@@ -277,10 +281,19 @@ impl TestRun<'_> {
             self.counted += 1;
         }
         self.was_run(worker, test, true);
-        let message = format!("{worker} on {place} ended with {how} {doing}{detail}");
+        let (when, message) = match &death.timeout {
+            Some(TimedOut { seconds, when }) => (
+                when.clone(),
+                format!("Timeout: its {when} was not over after {seconds} s, and {worker} on {place} was ended"),
+            ),
+            None => (when.to_owned(), format!("{worker} on {place} ended with {how} {doing}{detail}")),
+        };
         let nodeid = self.book.nodeid(test);
         let (file, index) = (test.file.0, test.index);
-        self.tell_plugin(&ToPlugin::Crashed { worker: worker.0, file, index, nodeid, when, message }, Bytes::new());
+        self.tell_plugin(
+            &ToPlugin::Crashed { worker: worker.0, file, index, nodeid, when, message },
+            death.told.clone(),
+        );
     }
 
     fn tell_of_collection_death(&self, worker: WorkerId, place: &str, how: ExitText, death: &Death, detail: &str) {
@@ -311,6 +324,9 @@ struct Death {
     collecting: Option<u32>,
     last: Option<WireTest>,
     stderr: String,
+    timeout: Option<TimedOut>,
+    /// Where it hung and what it had printed, for the plugin.
+    told: Bytes,
 }
 
 fn test_id((file, index): WireTest) -> TestId {
