@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod doctor;
 mod failure;
+mod history;
 mod iam_policy;
 mod init;
 mod interpreter;
@@ -14,6 +15,7 @@ mod line;
 mod plan;
 mod plan_table;
 mod pytest;
+mod remember;
 mod ssh_run;
 mod sweep;
 mod travel;
@@ -36,6 +38,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::IamPolicy(args) => iam_policy::print(&args),
+        Command::History(args) => history::history(&args),
+        Command::Slowest(args) => history::slowest(&args),
+        Command::Flaky(args) => history::flaky(&args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()

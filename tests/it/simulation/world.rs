@@ -8,9 +8,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use cloudist::model::{FileId, MachineId, TestId, WorkerId};
-use cloudist::scheduler::{Action, Ending, Input, Scheduler, Slot, Time, Verdict, Work};
+use cloudist::scheduler::{Action, Ending, Forecast, Input, Scheduler, Slot, Time, Verdict, Work};
 
-use super::plan::{Estimates, Mishap, Plan};
+use super::foresight::{estimates, forecast};
+use super::plan::{Mishap, Plan};
 use super::suite::{Fate, Import};
 use super::witness::Witness;
 use super::worker::{Activity, COALESCING_MICROS, State, Token, Worker};
@@ -163,6 +164,13 @@ impl World {
         let (batch, pause) = self.plan.listing;
         let found = batch.min(all - sofar);
         if found > 0 {
+            let forecasts: Vec<(FileId, Forecast)> = (sofar..sofar + found)
+                .map(FileId)
+                .filter_map(|file| Some((file, forecast(&self.plan, file)?)))
+                .collect();
+            if !forecasts.is_empty() {
+                self.tell(Input::Forecast(forecasts));
+            }
             self.tell(Input::FilesFound(found));
         }
         if sofar + found == all {
@@ -304,10 +312,7 @@ impl World {
         let now = self.now;
         let known = self.plan.suite.file(file);
         let (tests, errors) = (known.found(), u32::from(known.outcome == Import::Fails));
-        let estimates = match self.plan.estimates {
-            Estimates::None => Vec::new(),
-            Estimates::Exact => known.tests.iter().map(|test| Some(test.duration)).collect(),
-        };
+        let estimates = estimates(&self.plan, file);
         match known.outcome {
             Import::Crashes => return self.dies(worker, None, Some(file)),
             Import::FellsMachine => return self.machine_falls(self.workers[&worker].machine),
