@@ -104,7 +104,8 @@ impl Scheduler {
             let kept = self.pool.tests_of(Some(worker));
             assert!(!idle || kept == 0, "{worker} is idle and {kept} tests are kept for it");
         }
-        let files_ready = self.pool.unread.first().is_some_and(|file| self.grouping.collected_with(file).is_some());
+        let files_ready =
+            self.pool.unread.first().is_some_and(|(file, _)| self.grouping.collected_with(file).is_some());
         let work_left = files_ready || self.pool.tests_of(None) > 0;
         assert!(self.fleet.idle.is_empty() || !work_left, "work for anyone is left, and somebody is idle");
     }

@@ -25,6 +25,7 @@ impl Scheduler {
             self.see_off(now, worker);
             self.refile(worker);
         }
+        self.give_urgent(now);
         for &worker in &touched {
             if self.fleet.idle.contains(&worker) {
                 self.give_own(now, worker);
@@ -74,8 +75,8 @@ impl Scheduler {
     /// Gives a worker what is anyone's: files that nobody has collected, then tests whose worker is gone.
     fn give_any(&mut self, now: Time, worker: WorkerId) -> bool {
         let dealt = self.pool.first_dealt();
-        if let Some(first) = self.pool.unread.first()
-            && dealt.is_none_or(|size| self.pool.unread.first_size() >= size || self.is_to_be_dealt(first))
+        if let Some((first, weight)) = self.pool.unread.first()
+            && dealt.is_none_or(|size| weight.urgent || weight.size >= size)
             && let Some(range) = self.grouping.collected_with(first)
         {
             let files: Vec<FileId> = self.pool.unread.range(range).collect();
@@ -106,7 +107,7 @@ impl Scheduler {
         }
     }
 
-    fn give_files(&mut self, now: Time, worker: WorkerId, files: &[FileId]) {
+    pub(super) fn give_files(&mut self, now: Time, worker: WorkerId, files: &[FileId]) {
         let running = self.phase == Phase::Running;
         let executed: Vec<bool> = files.iter().map(|&file| running && !self.is_to_be_dealt(file)).collect();
         let Some(state) = self.fleet.serving_mut(worker) else { return };

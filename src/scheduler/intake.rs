@@ -19,7 +19,7 @@ impl Scheduler {
             return Verdict::Stale;
         }
         for file in self.catalog.add_files(count) {
-            self.pool.unread.insert(file, self.catalog.size(file));
+            self.pool.unread.insert(file, self.weight(file));
         }
         Verdict::Accepted
     }
@@ -41,6 +41,11 @@ impl Scheduler {
         }
         self.catalog.listed = true;
         self.grouping.files_known(self.catalog.len());
+        // Only now is it known what is much.
+        let waiting: Vec<FileId> = self.pool.unread.files().collect();
+        for file in waiting {
+            self.pool.unread.insert(file, self.weight(file));
+        }
         self.collection_failed(errors);
         Verdict::Accepted
     }
@@ -125,7 +130,7 @@ impl Scheduler {
             if let Some((unit, _)) = self.catalog.file_unit_at(file, worker) {
                 self.leave_queue(now, worker, unit, Entry::collect(file));
                 self.catalog.set_stage(file, Stage::Waiting);
-                self.pool.unread.insert(file, self.catalog.size(file));
+                self.pool.unread.insert(file, self.weight(file));
                 useful = true;
             }
         }

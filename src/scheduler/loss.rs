@@ -109,7 +109,7 @@ impl Scheduler {
             self.give_up_file(file, GiveUpReason::AttemptsExhausted { attempts });
         } else {
             self.catalog.set_stage(file, Stage::Waiting);
-            self.pool.unread.insert(file, self.catalog.size(file));
+            self.pool.unread.insert(file, self.weight(file));
         }
     }
 

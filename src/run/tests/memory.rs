@@ -83,6 +83,12 @@ impl Memory {
         names.iter().map(|(nodeid, k)| file.of(nodeid, *k).or(file.mean())).collect()
     }
 
+    /// What all that is known takes on one worker.
+    pub fn expected(&self) -> Option<Duration> {
+        let files = self.known.files().map(|(_, file)| file.import.unwrap_or_default() + file.total());
+        (!self.known.is_empty()).then(|| files.sum())
+    }
+
     pub(super) fn imported(&mut self, path: &str, seconds: f64) {
         if let Some(name) = self.name(path) {
             self.imports.push((name.to_owned(), seconds));

@@ -229,6 +229,7 @@ impl<'a> TestRun<'a> {
                 scheduler::CollectionErrors::Stop
             },
             planned_workers: self.rules.workers,
+            expected: self.memory.expected(),
         });
         let now = self.now();
         for input in self.early.drain(..) {

@@ -28,6 +28,14 @@ pub fn forecast(plan: &Plan, file: FileId) -> Option<Forecast> {
     Some(Forecast { import: plan.suite.file(file).import, tests, longest })
 }
 
+/// What is known of the whole suite.
+pub fn expected(plan: &Plan) -> Option<Duration> {
+    let files = (0..plan.suite.files.len() as u32).map(FileId);
+    let known: Vec<Duration> =
+        files.filter_map(|file| forecast(plan, file)).map(|forecast| forecast.import + forecast.tests).collect();
+    (!known.is_empty()).then(|| known.iter().sum())
+}
+
 fn rough(test: TestId, duration: Duration) -> Option<Duration> {
     let mut dice = Dice::new(u64::from(test.file.0) << 32 | u64::from(test.index));
     match dice.count(0, 9) {

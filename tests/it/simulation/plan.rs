@@ -60,6 +60,7 @@ pub fn config(mode: Mode, collect: Collect, workers: u32) -> Config {
         maxfail: None,
         collection_errors: CollectionErrors::Stop,
         planned_workers: workers,
+        expected: None,
     }
 }
 

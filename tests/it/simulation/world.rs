@@ -8,9 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use cloudist::model::{FileId, MachineId, TestId, WorkerId};
-use cloudist::scheduler::{Action, Ending, Forecast, Input, Scheduler, Slot, Time, Verdict, Work};
+use cloudist::scheduler::{Action, Config, Ending, Forecast, Input, Scheduler, Slot, Time, Verdict, Work};
 
-use super::foresight::{estimates, forecast};
+use super::foresight::{estimates, expected, forecast};
 use super::plan::{Mishap, Plan};
 use super::suite::{Fate, Import};
 use super::witness::Witness;
@@ -69,7 +69,7 @@ pub struct World {
 impl World {
     pub fn new(plan: Plan) -> Self {
         let mut world = World {
-            scheduler: Scheduler::new(plan.config.clone()),
+            scheduler: Scheduler::new(Config { expected: expected(&plan), ..plan.config.clone() }),
             witness: Witness::new(&plan),
             workers: BTreeMap::new(),
             machines_up: vec![false; plan.machines.len()],
