@@ -17,9 +17,17 @@ impl Scheduler {
     pub(super) fn need(&self, worker: WorkerId, state: &Worker) -> Need {
         match state.queue.len() {
             0 => Need::Idle,
+            _ if self.is_awaited(state) => Need::Nothing,
             _ if self.wants_more(worker, state) => Need::Low,
             _ => Need::Nothing,
         }
+    }
+
+    /// Whether the worker collects a file whose tests are to be dealt: what it is given now would be in front of the longest of them.
+    fn is_awaited(&self, state: &Worker) -> bool {
+        let head = state.queue.head();
+        let collects = head.filter(|head| head.step == Step::Collect && !self.catalog.executes(head.file));
+        self.phase == Phase::Running && collects.is_some()
     }
 
     /// One thing at work and one waiting is the least; many short ones wait up to the horizon, while there are many.

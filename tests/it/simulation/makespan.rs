@@ -154,5 +154,6 @@ fn heavy_tails_that_were_measured_before_end_at_the_lower_bound() {
     check("first, 1 file", &beside_bound(1, tests, first, Estimates::Exact), 1.03, 1.08);
     check("stream, 20 files", &beside_bound(20, tests, stream, Estimates::Exact), 1.05, 1.25);
     check("stream, 100 files", &beside_bound(100, tests, stream, Estimates::Exact), 1.05, 1.25);
-    check("first, roughly", &beside_bound(20, tests, first, Estimates::Rough), 1.2, 1.6);
+    // With one estimate in ten twenty times too long and one in ten missing, it is still no worse than knowing nothing.
+    check("first, roughly", &beside_bound(20, tests, first, Estimates::Rough), 1.36, 2.0);
 }
