@@ -5,7 +5,7 @@
 //! * floor 0: [`model`] — plain values
 //! * floor 1, pure: [`plan`], [`scheduler`], [`protocol`], [`templates`], [`text`]
 //! * floor 2: [`cache`], [`ssh`], [`registry`], [`snapshot`], [`provider`]
-//! * floor 3: [`machine`] — one task per machine
+//! * floor 3: [`machine`] — one task per machine; [`history`] — what earlier runs measured
 //! * floor 4: [`run`] — the coordinators
 //! * floor 5: [`frontend`] — the commands
 
@@ -23,6 +23,7 @@ pub mod registry;
 pub mod snapshot;
 pub mod ssh;
 
+pub mod history;
 pub mod machine;
 
 pub mod run;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::{
+    history::{HistoryArgs, ListArgs},
     machines::args::MachinesCommand,
     manuals::{CompletionsArgs, ManArgs},
 };
@@ -124,6 +125,21 @@ pub enum Command {
     /// With DIR, a page for each command is written there; `man -l DIR/cloudist-ssh.1` shows one.
     #[command(after_long_help = "Exit status: 0; 97 if it can't be written.")]
     Man(ManArgs),
+    /// List the runs of this project, or exchange durations with pytest-split
+    ///
+    /// Runs are kept with the outcomes and durations of their tests, which later runs are planned by. The project is the one of the
+    /// working directory, known by its root.
+    #[command(args_conflicts_with_subcommands = true, after_long_help = HISTORY_EXAMPLES)]
+    History(HistoryArgs),
+    /// List the tests that take longest
+    #[command(after_long_help = "Exit status: 0; 90 if the history can't be used.")]
+    Slowest(ListArgs),
+    /// List the tests that ended now well, now badly
+    ///
+    /// Of the last 50 runs: how often a test failed, how often it passed only when a plugin ran it again, and how often it ended otherwise
+    /// than the time before.
+    #[command(after_long_help = "Exit status: 0; 90 if the history can't be used.")]
+    Flaky(ListArgs),
     /// Print the directory that holds the pytest plugin
     PluginPath,
     /// Serve a pytest plugin that started this process; speaks docs/protocol.md on stdin and stdout
@@ -193,6 +209,15 @@ Examples:
   cloudist doctor --json | jq '.[] | select(.verdict != \"ok\")'
 
 Exit status: 0 if no check failed, warnings aside; else 91.";
+
+const HISTORY_EXAMPLES: &str = "\
+Examples:
+  cloudist history                       the last runs of this project
+  cloudist history import                durations from .test_durations
+  cloudist history export -              durations for pytest-split, on stdout
+  cloudist slowest -n 5 --json
+
+Exit status: 0; 90 if the history, or the file, can't be used.";
 
 const IAM_POLICY_EXAMPLES: &str = "\
 Examples:

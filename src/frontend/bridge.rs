@@ -17,14 +17,16 @@ use super::{
     failure::{Failure, exit_code},
     init::project_root,
     line::Line,
-    pytest, travel,
+    pytest,
+    remember::Keeper,
+    travel,
 };
 use crate::{
     environment::{self, Request, Wish},
     plan::{Peers, ProviderKind, Settings},
     protocol::{
         PROTOCOL,
-        bridge::{EndStatus, FromPlugin, Hello, ToPlugin},
+        bridge::{EndStatus, FromPlugin, Hello, Level, ToPlugin},
     },
     provider::{
         Bill, Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError,
@@ -120,12 +122,25 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
             return Served::Nothing;
         }
     };
-    let (fleet, result) = run(&mut line, &hello, early).await;
+    let mut keeper = None;
+    let (fleet, result) = run(&mut line, &hello, early, &mut keeper).await;
     let bill = fleet.as_ref().and_then(Fleet::bill).filter(|bill| bill.machines > 0);
-    // The local pytest sums up while the machines end; this process stays until both are done.
+    // The local pytest sums up while the machines end; this process stays until both are done, and the run is written down.
     let farewell = async {
-        line.tell(&end(result, bill)).await;
-        line.hang_up().await;
+        let record = async {
+            let trouble = match keeper {
+                Some(keeper) => keeper.close(bill.as_ref()).await,
+                None => None,
+            };
+            if let Some(trouble) = trouble {
+                eprintln!("cloudist: {trouble}");
+            }
+        };
+        let summing_up = async {
+            line.tell(&end(result, bill.clone())).await;
+            line.hang_up().await;
+        };
+        tokio::join!(summing_up, record);
     };
     match fleet {
         Some(fleet) => {
@@ -164,6 +179,7 @@ async fn run(
     line: &mut Line,
     hello: &Hello,
     early: Option<EarlyFleet>,
+    keeper: &mut Option<Keeper>,
 ) -> (Option<Fleet>, Result<(Ending, ProviderKind), Failure>) {
     let (mut fleet, settings) = match muster(hello, early).await {
         Ok(mustered) => mustered,
@@ -177,7 +193,13 @@ async fn run(
     let ground = ground(hello, &settings, variables, fleet.run());
     let preparing = task::spawn_blocking(move || prepare(&ground));
     let rules = Rules::new(&settings, hello);
-    let ending = TestRun::new(rules, &mut fleet, &mut line.bridge).drive(preparing).await;
+    let (opened, notes) = Keeper::open(hello, &settings, fleet.run()).await;
+    let keeper = keeper.insert(opened);
+    for text in notes {
+        line.tell(&ToPlugin::Note { level: Level::Warning, text, help: None }).await;
+    }
+    let ending = TestRun::new(rules, &mut fleet, &mut line.bridge, &mut keeper.memory).drive(preparing).await;
+    keeper.ended(&ending, &fleet, settings.num_workers);
     (Some(fleet), ending.map(|ending| (ending, provider_of(&settings))).map_err(Failure::from))
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod doctor;
 mod failure;
+mod history;
 mod iam_policy;
 mod init;
 mod interpreter;
@@ -16,6 +17,7 @@ mod manuals;
 mod plan;
 mod plan_table;
 mod pytest;
+mod remember;
 mod ssh_run;
 mod sweep;
 mod travel;
@@ -41,6 +43,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Machines(command) => machines::main(command),
         Command::Completions(args) => manuals::completions(&args),
         Command::Man(args) => manuals::man(&args),
+        Command::History(args) => history::history(&args),
+        Command::Slowest(args) => history::slowest(&args),
+        Command::Flaky(args) => history::flaky(&args),
         Command::PluginPath => pytest::print_plugin_path(),
         Command::Bridge => bridge::bridge(),
         Command::Machine => crate::provider::local::serve()

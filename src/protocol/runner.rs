@@ -47,6 +47,9 @@ pub enum Step {
 /// `[index, node id, k]`.
 pub type RunTest = (u32, String, u32);
 
+/// `[outcome, seconds of setup, seconds of call, reruns]`, where the outcome is one of `p`, `f`, `e`, `s`, `x`, `X`.
+pub type Told = (char, f64, f64, u32);
+
 /// How to reach a file: its path, the directories above it, and which of its tests are wanted.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct FileSpec {
@@ -161,6 +164,9 @@ pub enum FromRunner {
         deselected: Vec<String>,
         errors: u32,
         first: bool,
+        /// What the import took.
+        #[serde(default)]
+        seconds: f64,
         #[serde(default)]
         notfound: Vec<Value>,
         /// What pytest would say of each.
@@ -171,12 +177,17 @@ pub enum FromRunner {
         worker: u32,
         /// `[file, index, failed reports, seconds]`
         tests: Vec<(u32, u32, u32, f64)>,
+        /// For each of them what the history wants to know.
+        #[serde(default)]
+        told: Vec<Told>,
     },
     Late {
         worker: u32,
         file: u32,
         index: u32,
         failed: u32,
+        #[serde(default)]
+        seconds: f64,
     },
     Missing {
         worker: u32,

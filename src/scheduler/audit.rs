@@ -24,7 +24,7 @@ impl Scheduler {
         let (mut tests, mut open, mut queued, mut open_files) = (0, 0, 0, 0);
         for (file, record) in self.catalog.files() {
             match record.stage {
-                Stage::Waiting => assert!(self.pool.files.contains(&file), "{file} waits but isn't in the pool"),
+                Stage::Waiting => assert!(self.pool.unread.contains(file), "{file} waits but isn't in the pool"),
                 Stage::Queued { worker, unit, .. } => {
                     assert!(self.holds(worker, unit, Entry::collect(file)), "{file} isn't in the queue of {worker}");
                 }
@@ -32,7 +32,7 @@ impl Scheduler {
             }
             let settled = matches!(record.stage, Stage::Collected { .. } | Stage::Uncollectable);
             open_files += u32::from(!settled);
-            assert!(!settled || !self.pool.files.contains(&file), "{file} is settled and in the pool");
+            assert!(!settled || !self.pool.unread.contains(file), "{file} is settled and in the pool");
             for (index, record) in (0..).zip(&record.tests) {
                 let test = TestId { file, index };
                 tests += 1;
@@ -104,7 +104,8 @@ impl Scheduler {
             let kept = self.pool.tests_of(Some(worker));
             assert!(!idle || kept == 0, "{worker} is idle and {kept} tests are kept for it");
         }
-        let files_ready = self.pool.files.first().is_some_and(|&file| self.grouping.collected_with(file).is_some());
+        let files_ready =
+            self.pool.unread.first().is_some_and(|(file, _)| self.grouping.collected_with(file).is_some());
         let work_left = files_ready || self.pool.tests_of(None) > 0;
         assert!(self.fleet.idle.is_empty() || !work_left, "work for anyone is left, and somebody is idle");
     }

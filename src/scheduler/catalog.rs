@@ -2,10 +2,12 @@
 //!
 //! Keeps the counts that tell when a run is over; decides nothing and knows no worker's queue.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{FileId, TestId, WorkerId};
 
+use super::Forecast;
 use super::pace::Pace;
 use super::queue::UnitId;
 
@@ -47,7 +49,6 @@ pub(super) enum Stage {
         home: Process,
     },
     /// Settled without a collection: it killed its worker, or was given up.
-    /// Settled without a collection: it killed its worker, or was given up.
     Uncollectable,
 }
 
@@ -58,6 +59,7 @@ pub(super) struct FileRecord {
     pub tests: Vec<TestRecord>,
     /// Tests in the files before this one; known once collection is complete.
     pub tests_before: u32,
+    pub forecast: Option<Forecast>,
     /// How long its first collection took.
     pub import: Duration,
     pub pace: Pace,
@@ -70,6 +72,7 @@ impl FileRecord {
             attempts: 0,
             tests: Vec::new(),
             tests_before: 0,
+            forecast: None,
             import: Duration::ZERO,
             pace: Pace::default(),
         }
@@ -94,14 +97,56 @@ pub(super) struct Catalog {
     pub errors: u32,
     pub test_pace: Pace,
     pub import_pace: Pace,
+    /// Of files that are yet to be found.
+    foretold: BTreeMap<FileId, Forecast>,
+    /// Whether the tests of a file run right after it is collected, so that they count with it.
+    streams: bool,
+    forecasts: Forecasts,
+}
+
+/// All forecasts together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Forecasts {
+    count: u32,
+    total: Duration,
 }
 
 impl Catalog {
     pub fn add_files(&mut self, count: u32) -> impl Iterator<Item = FileId> + use<> {
         let first = self.len();
-        self.files.extend((0..count).map(|_| FileRecord::new()));
+        for file in (first..first + count).map(FileId) {
+            let forecast = self.foretold.remove(&file);
+            self.files.push(FileRecord { forecast, ..FileRecord::new() });
+        }
         self.open_files += count;
         (first..first + count).map(FileId)
+    }
+
+    /// What is known of a file that is about to be found.
+    pub fn foretell(&mut self, file: FileId, forecast: Forecast, streams: bool) {
+        self.streams = streams;
+        self.forecasts.count += 1;
+        self.forecasts.total += forecast.import + forecast.tests;
+        self.foretold.insert(file, forecast);
+    }
+
+    /// What it is expected to take until a worker is through with a file that it collects for the first time. Never changes.
+    pub fn expectation(&self, file: FileId) -> Option<Duration> {
+        let forecast = self.file(file)?.forecast?;
+        Some(if self.streams { forecast.import + forecast.tests } else { forecast.import })
+    }
+
+    /// By which files are ordered: what is known of this one, else the mean of the others, and nothing if nothing is known at all.
+    pub fn size(&self, file: FileId) -> Duration {
+        let forecast = self.file(file).and_then(|record| record.forecast);
+        let known = forecast.map(|forecast| forecast.import + forecast.tests);
+        known.or(self.forecasts.total.checked_div(self.forecasts.count)).unwrap_or_default()
+    }
+
+    /// What each of `workers` would have to do if all were shared evenly, as far as that is foretold.
+    pub fn fair_share(&self, workers: u32) -> Option<Duration> {
+        let mean = self.forecasts.total.checked_div(self.forecasts.count)?;
+        (self.forecasts.total + mean * (self.len() - self.forecasts.count.min(self.len()))).checked_div(workers)
     }
 
     pub fn len(&self) -> u32 {

@@ -3,6 +3,7 @@
 //! Nothing here knows where a value came from: flags and files are merged elsewhere.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// What is kept together on one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +44,8 @@ pub struct Config {
     pub maxfail: Option<NonZeroU32>,
     pub collection_errors: CollectionErrors,
     pub planned_workers: u32,
+    /// What the suite takes on one worker, if earlier runs know: counts until all files have been found.
+    pub expected: Option<Duration>,
 }
 
 impl Config {

@@ -17,9 +17,17 @@ impl Scheduler {
     pub(super) fn need(&self, worker: WorkerId, state: &Worker) -> Need {
         match state.queue.len() {
             0 => Need::Idle,
+            _ if self.is_awaited(state) => Need::Nothing,
             _ if self.wants_more(worker, state) => Need::Low,
             _ => Need::Nothing,
         }
+    }
+
+    /// Whether the worker collects a file whose tests are to be dealt: what it is given now would be in front of the longest of them.
+    fn is_awaited(&self, state: &Worker) -> bool {
+        let head = state.queue.head();
+        let collects = head.filter(|head| head.step == Step::Collect && !self.catalog.executes(head.file));
+        self.phase == Phase::Running && collects.is_some()
     }
 
     /// One thing at work and one waiting is the least; many short ones wait up to the horizon, while there are many.
@@ -33,7 +41,7 @@ impl Scheduler {
             return true;
         }
         let Some(cost) = self.waiting_cost(state) else { return units < 2 };
-        let plenty = self.pool.files.len() as u64 >= 2 * u64::from(self.fleet.serving)
+        let plenty = self.pool.unread.len() as u64 >= 2 * u64::from(self.fleet.serving)
             || self.pool.tests_of(Some(worker)) > 0
             || self.pool.tests_of(None) > 0;
         plenty && cost < HORIZON && waiting < MOST_WAITING
@@ -62,8 +70,8 @@ impl Scheduler {
         if load.unestimated > 0 {
             cost += self.catalog.pace(file)? * load.unestimated;
         }
-        if load.files > 0 {
-            cost += self.catalog.file_cost(self.phase == Phase::Running)? * load.files;
+        if load.unforetold > 0 {
+            cost += self.catalog.file_cost(self.phase == Phase::Running)? * load.unforetold;
         }
         Some(cost)
     }
@@ -78,7 +86,10 @@ impl Scheduler {
 
     pub(super) fn entry_cost(&self, entry: Entry) -> Option<Duration> {
         match entry.step {
-            Step::Collect => self.catalog.file_cost(self.phase == Phase::Running),
+            Step::Collect => {
+                let foretold = self.catalog.expectation(entry.file);
+                foretold.or_else(|| self.catalog.file_cost(self.phase == Phase::Running))
+            }
             Step::Test(index) => {
                 let test = TestId { file: entry.file, index };
                 self.catalog.estimate(test).or_else(|| self.catalog.pace(entry.file))

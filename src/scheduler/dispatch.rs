@@ -3,6 +3,8 @@
 //!
 //! Only hands out; it never takes anything back (that is `steal`).
 
+use std::time::Duration;
+
 use crate::model::{FileId, TestId, WorkerId};
 
 use super::catalog::{Place, Stage};
@@ -23,6 +25,7 @@ impl Scheduler {
             self.see_off(now, worker);
             self.refile(worker);
         }
+        self.give_urgent(now);
         for &worker in &touched {
             if self.fleet.idle.contains(&worker) {
                 self.give_own(now, worker);
@@ -57,7 +60,13 @@ impl Scheduler {
     /// Gives a worker tests of files that it collected.
     fn give_own(&mut self, now: Time, worker: WorkerId) -> bool {
         let Some(parcel) = self.pool.first_of(Some(worker)) else { return false };
-        let bite = self.pool.tests_of(Some(worker)).div_ceil(4).max(self.horizon_tests());
+        let own = self.pool.load_of(Some(worker));
+        let tests = self.pool.tests_of(Some(worker));
+        // Where durations are known, a queue needs to be no deeper than the horizon.
+        let bite = match own.unestimated {
+            0 => horizon_tests(own.estimated.checked_div(tests)),
+            _ => tests.div_ceil(4).max(horizon_tests(self.catalog.test_pace.mean())),
+        };
         let tests = self.pool.take(parcel, self.portion(bite), End::Front);
         self.give_tests(now, worker, &tests, Tie::Free);
         true
@@ -65,14 +74,21 @@ impl Scheduler {
 
     /// Gives a worker what is anyone's: files that nobody has collected, then tests whose worker is gone.
     fn give_any(&mut self, now: Time, worker: WorkerId) -> bool {
-        if let Some(&first) = self.pool.files.first()
+        let dealt = self.pool.first_dealt();
+        if let Some((first, weight)) = self.pool.unread.first()
+            && dealt.is_none_or(|size| weight.urgent || weight.size >= size)
             && let Some(range) = self.grouping.collected_with(first)
         {
-            let files: Vec<FileId> = self.pool.files.range(range).copied().collect();
+            let files: Vec<FileId> = self.pool.unread.range(range).collect();
             self.give_files(now, worker, &files);
             return true;
         }
         let Some(parcel) = self.pool.first_of(None) else { return false };
+        if dealt.is_some() {
+            let tests = self.pool.take(parcel, u32::MAX, End::Front);
+            self.give_tests(now, worker, &tests, Tie::Free);
+            return true;
+        }
         let sharers = match u32::try_from(self.fleet.idle.len()) {
             Ok(0) => self.fleet.serving.saturating_mul(2),
             idle => idle.unwrap_or(u32::MAX),
@@ -91,21 +107,15 @@ impl Scheduler {
         }
     }
 
-    /// How many tests it takes to fill the horizon.
-    fn horizon_tests(&self) -> u32 {
-        let Some(each) = self.catalog.test_pace.mean() else { return 1 };
-        let many = micros(HORIZON) / micros(each).max(1);
-        u32::try_from(many).unwrap_or(u32::MAX).clamp(1, MOST_WAITING)
-    }
-
-    fn give_files(&mut self, now: Time, worker: WorkerId, files: &[FileId]) {
-        let execute = self.phase == Phase::Running;
+    pub(super) fn give_files(&mut self, now: Time, worker: WorkerId, files: &[FileId]) {
+        let running = self.phase == Phase::Running;
+        let executed: Vec<bool> = files.iter().map(|&file| running && !self.is_to_be_dealt(file)).collect();
         let Some(state) = self.fleet.serving_mut(worker) else { return };
         state.barren = false;
         let unit = state.open_unit(Tie::Free, now);
-        for &file in files {
-            state.queue.insert(unit, Entry::collect(file), None);
-            self.pool.files.remove(&file);
+        for (&file, execute) in files.iter().zip(executed) {
+            state.queue.insert(unit, Entry::collect(file), self.catalog.expectation(file));
+            self.pool.unread.remove(file);
             self.catalog.set_stage(file, Stage::Queued { worker, unit, execute });
             self.actions.push_back(Action::Run { worker, file, work: Work::Collect { execute } });
         }
@@ -128,4 +138,11 @@ impl Scheduler {
         }
         self.refile(worker);
     }
+}
+
+/// How many tests it takes to fill the horizon, if each takes so long.
+fn horizon_tests(each: Option<Duration>) -> u32 {
+    let Some(each) = each else { return 1 };
+    let many = micros(HORIZON) / micros(each).max(1);
+    u32::try_from(many).unwrap_or(u32::MAX).clamp(1, MOST_WAITING)
 }

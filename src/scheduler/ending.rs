@@ -43,8 +43,12 @@ impl Scheduler {
         self.phase = Phase::Running;
         self.grouping.tests_known(self.catalog.tests);
         self.catalog.number_tests();
-        for test in self.unassigned_tests() {
-            self.pool_test(test);
+        self.deal_later.clear();
+        let tests = self.unassigned_tests();
+        if !self.deal_whole(&tests) {
+            for test in tests {
+                self.pool_test(test);
+            }
         }
     }
 
@@ -64,7 +68,7 @@ impl Scheduler {
         if !deserted || matches!(self.phase, Phase::Over(_)) {
             return;
         }
-        for file in std::mem::take(&mut self.pool.files) {
+        for file in self.pool.unread.take_all() {
             self.give_up_file(file, GiveUpReason::NoWorkersLeft);
         }
         for test in self.pool.clear_tests() {

@@ -11,15 +11,27 @@ use super::catalog::{Place, Process, Stage};
 use super::grouping::{ParcelId, Parting};
 use super::queue::{Entry, Removed, Step, Tie, UnitId};
 use super::time::Time;
-use super::{Action, CollectionErrors, GiveUpReason, Phase, Scheduler, Subject, Verdict};
+use super::{Action, Collect, CollectionErrors, Forecast, GiveUpReason, Phase, Scheduler, Subject, Verdict};
 
 impl Scheduler {
     pub(super) fn files_found(&mut self, count: u32) -> Verdict {
         if self.catalog.listed {
             return Verdict::Stale;
         }
-        let found = self.catalog.add_files(count);
-        self.pool.files.extend(found);
+        for file in self.catalog.add_files(count) {
+            self.pool.unread.insert(file, self.weight(file));
+        }
+        Verdict::Accepted
+    }
+
+    pub(super) fn foretold(&mut self, forecasts: &[(FileId, Forecast)]) -> Verdict {
+        if self.catalog.listed {
+            return Verdict::Stale;
+        }
+        let streams = self.config.collect() == Collect::Stream;
+        for &(file, forecast) in forecasts {
+            self.catalog.foretell(file, forecast, streams);
+        }
         Verdict::Accepted
     }
 
@@ -29,6 +41,11 @@ impl Scheduler {
         }
         self.catalog.listed = true;
         self.grouping.files_known(self.catalog.len());
+        // Only now is it known what is much.
+        let waiting: Vec<FileId> = self.pool.unread.files().collect();
+        for file in waiting {
+            self.pool.unread.insert(file, self.weight(file));
+        }
         self.collection_failed(errors);
         Verdict::Accepted
     }
@@ -38,6 +55,7 @@ impl Scheduler {
             return Verdict::Stale;
         }
         self.touched.insert(worker);
+        self.deal_again |= self.dealt_whole;
         Verdict::Accepted
     }
 
@@ -61,6 +79,8 @@ impl Scheduler {
                 self.catalog.set_place(test, Place::Queued { worker, unit });
             }
             state.swept = false;
+        } else {
+            self.deal_later.push(file);
         }
         let removed = self.leave_queue(now, worker, unit, Entry::collect(file));
         if removed.is_some_and(|removed| removed.was_head) {
@@ -110,7 +130,7 @@ impl Scheduler {
             if let Some((unit, _)) = self.catalog.file_unit_at(file, worker) {
                 self.leave_queue(now, worker, unit, Entry::collect(file));
                 self.catalog.set_stage(file, Stage::Waiting);
-                self.pool.files.insert(file);
+                self.pool.unread.insert(file, self.weight(file));
                 useful = true;
             }
         }
@@ -180,7 +200,7 @@ impl Scheduler {
     /// Takes an entry out of a worker's queue. The caller says where it goes.
     pub(super) fn leave_queue(&mut self, now: Time, worker: WorkerId, unit: UnitId, entry: Entry) -> Option<Removed> {
         let estimate = match entry.step {
-            Step::Collect => None,
+            Step::Collect => self.catalog.expectation(entry.file),
             Step::Test(index) => self.catalog.estimate(TestId { file: entry.file, index }),
         };
         let state = self.fleet.live_mut(worker)?;

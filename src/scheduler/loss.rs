@@ -74,8 +74,9 @@ impl Scheduler {
 
     fn killed_by_collection(&mut self, worker: WorkerId, file: FileId) -> bool {
         let Some((unit, _)) = self.catalog.file_unit_at(file, worker) else { return false };
+        let expected = self.catalog.expectation(file);
         if let Some(state) = self.fleet.live_mut(worker) {
-            state.queue.remove(unit, Entry::collect(file), None);
+            state.queue.remove(unit, Entry::collect(file), expected);
         }
         self.catalog.set_stage(file, Stage::Uncollectable);
         self.collection_failed(1);
@@ -108,7 +109,7 @@ impl Scheduler {
             self.give_up_file(file, GiveUpReason::AttemptsExhausted { attempts });
         } else {
             self.catalog.set_stage(file, Stage::Waiting);
-            self.pool.files.insert(file);
+            self.pool.unread.insert(file, self.weight(file));
         }
     }
 

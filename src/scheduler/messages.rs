@@ -10,6 +10,8 @@ use crate::model::{FileId, MachineId, TestId, WorkerId};
 pub enum Input {
     /// So many more files were found, numbered on from the last.
     FilesFound(u32),
+    /// What earlier runs say of files that are about to be found. Of the others nothing is known.
+    Forecast(Vec<(FileId, Forecast)>),
     /// All files have been found; `errors` collect reports failed on the way.
     FilesEnd {
         errors: u32,
@@ -72,6 +74,16 @@ pub enum Input {
     Stop,
     /// The time that [`Scheduler::next_deadline`](super::Scheduler::next_deadline) named has come.
     Tick,
+}
+
+/// What a file is expected to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Forecast {
+    pub import: Duration,
+    /// All of its tests together.
+    pub tests: Duration,
+    /// The longest of them.
+    pub longest: Duration,
 }
 
 /// Whether a worker that died gets a fresh process.

@@ -6,6 +6,7 @@
 mod audit;
 mod catalog;
 mod config;
+mod dealing;
 mod demand;
 mod dispatch;
 mod ending;
@@ -20,6 +21,7 @@ mod pool;
 mod queue;
 mod steal;
 mod time;
+mod unread;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -33,7 +35,7 @@ use pace::Smoothed;
 use pool::Pool;
 
 pub use config::{Collect, CollectionErrors, Config, Mode};
-pub use messages::{Action, Ending, GiveUpReason, Input, Slot, Subject, Verdict, Work};
+pub use messages::{Action, Ending, Forecast, GiveUpReason, Input, Slot, Subject, Verdict, Work};
 pub use time::Time;
 
 /// How much work a worker is kept supplied with, so that it never waits for an answer: the longest round trip that is
@@ -69,6 +71,13 @@ pub struct Scheduler {
     failures: u32,
     leases_over: bool,
     collection_complete: bool,
+    /// Files whose tests have just become known and are at nobody.
+    deal_later: Vec<FileId>,
+    /// All tests were dealt at once, with durations that were known.
+    dealt_whole: bool,
+    /// There is somebody who got nothing when they were.
+    deal_again: bool,
+    dealt_parcels: u32,
     /// Workers whose queue or pooled work has changed since they were last filed in the fleet.
     touched: BTreeSet<WorkerId>,
     actions: VecDeque<Action>,
@@ -91,6 +100,10 @@ impl Scheduler {
             failures: 0,
             leases_over: false,
             collection_complete: false,
+            deal_later: Vec::new(),
+            dealt_whole: false,
+            deal_again: false,
+            dealt_parcels: 0,
             touched: BTreeSet::new(),
             actions: VecDeque::new(),
         }
@@ -103,6 +116,7 @@ impl Scheduler {
         }
         let verdict = match input {
             Input::FilesFound(count) => self.files_found(count),
+            Input::Forecast(forecasts) => self.foretold(&forecasts),
             Input::FilesEnd { errors } => self.files_end(errors),
             Input::WorkerJoined { worker, machine } => self.worker_joined(now, worker, machine),
             Input::Collected { worker, file, tests, errors, estimates } => {
@@ -127,6 +141,7 @@ impl Scheduler {
             }
             Input::Tick => Verdict::Accepted,
         };
+        self.deal(now);
         self.settle();
         self.dispatch(now);
         verdict
@@ -154,6 +169,11 @@ impl Scheduler {
             queue::Step::Collect => (head.file, None),
             queue::Step::Test(index) => (head.file, Some(TestId { file: head.file, index })),
         })
+    }
+
+    /// How often this test may have been running when a machine was lost.
+    pub fn attempts_lost(&self, test: TestId) -> u32 {
+        self.catalog.test(test).map_or(0, |record| record.attempts)
     }
 
     /// How the run ended, once it has.

@@ -61,7 +61,9 @@ impl Smoothed {
 pub(super) struct Load {
     /// Files that await their first collection.
     pub files: u32,
-    /// The sum of the estimates that are known.
+    /// Those of them of which nothing is known.
+    pub unforetold: u32,
+    /// The sum of the estimates that are known, of tests and of files.
     pub estimated: Duration,
     /// Tests without an estimate.
     pub unestimated: u32,
@@ -72,6 +74,22 @@ impl Load {
         match estimate {
             Some(estimate) => self.estimated += estimate,
             None => self.unestimated += 1,
+        }
+    }
+
+    pub fn add_file(&mut self, estimate: Option<Duration>) {
+        self.files += 1;
+        match estimate {
+            Some(estimate) => self.estimated += estimate,
+            None => self.unforetold += 1,
+        }
+    }
+
+    pub fn remove_file(&mut self, estimate: Option<Duration>) {
+        self.files -= 1;
+        match estimate {
+            Some(estimate) => self.estimated -= estimate,
+            None => self.unforetold -= 1,
         }
     }
 
@@ -86,6 +104,7 @@ impl Load {
 impl std::ops::AddAssign for Load {
     fn add_assign(&mut self, other: Load) {
         self.files += other.files;
+        self.unforetold += other.unforetold;
         self.estimated += other.estimated;
         self.unestimated += other.unestimated;
     }

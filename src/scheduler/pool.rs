@@ -2,23 +2,33 @@
 //!
 //! Remembers which worker has a parcel's file imported, so that it can be offered there first.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{FileId, TestId, WorkerId};
+use crate::model::{TestId, WorkerId};
 
 use super::grouping::ParcelId;
 use super::pace::Load;
+use super::unread::Unread;
 
 #[derive(Clone, Debug)]
 struct Parcel {
     tests: BTreeMap<TestId, Option<Duration>>,
     home: Option<WorkerId>,
+    rank: Rank,
+}
+
+/// In which order parcels are handed out: those that were dealt, the longest first; then the others as they are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Dealt(Reverse<Duration>),
+    AsNumbered,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Shelf {
-    parcels: BTreeSet<ParcelId>,
+    parcels: BTreeSet<(Rank, ParcelId)>,
     tests: u32,
     load: Load,
 }
@@ -32,7 +42,7 @@ pub(super) enum End {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pool {
-    pub files: BTreeSet<FileId>,
+    pub unread: Unread,
     parcels: BTreeMap<ParcelId, Parcel>,
     /// Parcels by home; `None` holds those whose home is gone.
     shelves: BTreeMap<Option<WorkerId>, Shelf>,
@@ -41,10 +51,22 @@ pub(super) struct Pool {
 impl Pool {
     /// A parcel keeps the home that its first test brought.
     pub fn put(&mut self, parcel: ParcelId, home: Option<WorkerId>, test: TestId, estimate: Option<Duration>) {
-        let entry = self.parcels.entry(parcel).or_insert_with(|| Parcel { tests: BTreeMap::new(), home });
+        self.put_ranked(parcel, Rank::AsNumbered, home, test, estimate);
+    }
+
+    /// The same; a parcel also keeps its first rank.
+    pub fn put_ranked(
+        &mut self,
+        parcel: ParcelId,
+        rank: Rank,
+        home: Option<WorkerId>,
+        test: TestId,
+        estimate: Option<Duration>,
+    ) {
+        let entry = self.parcels.entry(parcel).or_insert_with(|| Parcel { tests: BTreeMap::new(), home, rank });
         if entry.tests.insert(test, estimate).is_none() {
             let shelf = self.shelves.entry(entry.home).or_default();
-            shelf.parcels.insert(parcel);
+            shelf.parcels.insert((entry.rank, parcel));
             shelf.tests += 1;
             shelf.load.add_test(estimate);
         }
@@ -69,7 +91,7 @@ impl Pool {
             taken.reverse();
         }
         if entry.tests.is_empty() {
-            shelf.parcels.remove(&parcel);
+            shelf.parcels.remove(&(entry.rank, parcel));
             if shelf.parcels.is_empty() {
                 self.shelves.remove(&entry.home);
             }
@@ -81,7 +103,7 @@ impl Pool {
     /// The worker is gone: its parcels are anyone's.
     pub fn disown(&mut self, worker: WorkerId) {
         let Some(shelf) = self.shelves.remove(&Some(worker)) else { return };
-        for parcel in &shelf.parcels {
+        for (_, parcel) in &shelf.parcels {
             if let Some(entry) = self.parcels.get_mut(parcel) {
                 entry.home = None;
             }
@@ -102,11 +124,19 @@ impl Pool {
     }
 
     pub fn first_of(&self, home: Option<WorkerId>) -> Option<ParcelId> {
-        self.shelves.get(&home)?.parcels.first().copied()
+        Some(self.shelves.get(&home)?.parcels.first()?.1)
     }
 
     pub fn last_of(&self, home: Option<WorkerId>) -> Option<ParcelId> {
-        self.shelves.get(&home)?.parcels.last().copied()
+        Some(self.shelves.get(&home)?.parcels.last()?.1)
+    }
+
+    /// How long the first parcel takes that was dealt and is anyone's.
+    pub fn first_dealt(&self) -> Option<Duration> {
+        match self.shelves.get(&None)?.parcels.first()?.0 {
+            Rank::Dealt(Reverse(size)) => Some(size),
+            Rank::AsNumbered => None,
+        }
     }
 
     pub fn last_test(&self, parcel: ParcelId) -> Option<TestId> {

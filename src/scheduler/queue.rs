@@ -123,6 +123,7 @@ impl Queue {
         id
     }
 
+    /// What is removed has to be removed with the estimate that it was inserted with.
     pub fn insert(&mut self, id: UnitId, entry: Entry, estimate: Option<Duration>) {
         let Some(unit) = self.units.get_mut(&id) else { return };
         if !unit.entries.insert(entry) {
@@ -130,7 +131,7 @@ impl Queue {
         }
         self.len += 1;
         match entry.step {
-            Step::Collect => unit.load.files += 1,
+            Step::Collect => unit.load.add_file(estimate),
             Step::Test(_) => unit.load.add_test(estimate),
         }
     }
@@ -144,7 +145,7 @@ impl Queue {
         }
         self.len -= 1;
         match entry.step {
-            Step::Collect => unit.load.files -= 1,
+            Step::Collect => unit.load.remove_file(estimate),
             Step::Test(_) => unit.load.remove_test(estimate),
         }
         let removed = Removed { tie: unit.tie, begun: unit.begun, emptied: unit.entries.is_empty(), was_head };

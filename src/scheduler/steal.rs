@@ -10,6 +10,7 @@ use crate::model::{TestId, WorkerId};
 
 use super::fleet::{Due, PendingRecall, Worker};
 use super::grouping::Parting;
+use super::pace::Load;
 use super::pool::End;
 use super::queue::{Entry, Step, Tie, Unit};
 use super::time::{Time, micros};
@@ -106,15 +107,13 @@ impl Scheduler {
     /// Files at the end of the queue, except one that the worker is at.
     fn files_loot(&self, state: &Worker) -> Option<Loot> {
         let head = state.queue.head()?;
-        let count = state
-            .queue
-            .units()
-            .rev()
-            .take_while(|(_, unit)| unit.is_uncollected() && unit.first() != Some(head))
-            .map(|(_, unit)| unit.load.files)
-            .sum();
-        let each = self.catalog.file_cost(self.phase == Phase::Running);
-        let cost = each.map_or(Duration::ZERO, |each| each * count);
+        let mut waiting = Load::default();
+        let units = state.queue.units().rev();
+        for (_, unit) in units.take_while(|(_, unit)| unit.is_uncollected() && unit.first() != Some(head)) {
+            waiting += unit.load;
+        }
+        let count = waiting.files;
+        let cost = self.cost(waiting, head.file).unwrap_or_default();
         (count > 0).then_some(Loot {
             kind: Kind::Files,
             count,

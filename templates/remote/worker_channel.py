@@ -13,7 +13,7 @@ import struct
 
 TOKEN = struct.Struct("<II")
 RECORD = struct.Struct("<IB")
-RESULT = struct.Struct("<IIId")
+RESULT = struct.Struct("<IIIdddBI")
 LENGTH = struct.Struct(">I")
 RESULTS, LATE, EVENT = b"RLE"
 NONE = 0xFFFFFFFF
@@ -48,8 +48,9 @@ class Channel:
                 return token
             self._poll.poll()
 
-    def result(self, kind, token, failed, seconds, body):
-        self._record(kind, RESULT.pack(*token, failed, seconds) + body)
+    def result(self, kind, token, failed, told, body):
+        """`told`: seconds since the last time, seconds of setup and of call, outcome, reruns."""
+        self._record(kind, RESULT.pack(*token, failed, *told) + body)
 
     def event(self, kind, text):
         self._record(EVENT, ("%s\n%s" % (kind, text)).encode("ascii"))

@@ -12,6 +12,7 @@ import gc
 import os
 import sys
 import types
+from time import perf_counter
 
 import pytest
 from _pytest.config import ConftestImportFailure
@@ -204,7 +205,9 @@ class WorkerPlugin:
         else:
             answer = self._channel.ask({"t": "file", "file": file})
             spec, known = answer["spec"], answer["names"]
+        began = perf_counter()
         collected = self._collection.collect(file, spec)
+        seconds = perf_counter() - began
         names = self._tests.add(file, collected.items)
         if known is None:
             self._tests.number(file)
@@ -217,6 +220,7 @@ class WorkerPlugin:
             "deselected": collected.deselected,
             "errors": collected.errors,
             "first": first,
+            "seconds": round(seconds, 6),
             "notfound": collected.notfound,
             "notfound_messages": collected.notfound_messages,
         }
@@ -283,7 +287,9 @@ class WorkerPlugin:
         kind = LATE if finished.sent else RESULTS
         texts, failed, seconds = finished.take()
         body = self._reports.entry(finished.item, texts)
-        self._channel.result(kind, finished.token, failed, seconds, body)
+        phases = finished.phases
+        told = seconds, phases["setup"], phases["call"], finished.outcome, finished.reruns
+        self._channel.result(kind, finished.token, failed, told, body)
 
     # What else is worth telling
 

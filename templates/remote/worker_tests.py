@@ -5,6 +5,10 @@ Holds them; never runs or sends any.
 
 from .worker_reports import is_failed
 
+PASSED, FAILED, ERROR, SKIPPED, XFAILED, XPASSED = b"pfesxX"
+PLAIN = (PASSED, XPASSED)
+SEVERITY = (PASSED, XPASSED, SKIPPED, XFAILED, ERROR, FAILED)
+
 
 class Finished:
     """A test that has run, with all of its reports but perhaps the last, which may still grow."""
@@ -16,13 +20,19 @@ class Finished:
         self.failed = 0
         self.seconds = 0.0
         self.teardown = None
+        self.outcome, self.reruns = PASSED, 0
+        self.phases = {"setup": 0.0, "call": 0.0, "teardown": 0.0}
         self.called = self.sent = False
 
     def add(self, text, report):
         self.texts.append(text)
         self.called = self.called or report.when == "call"
         self.failed += is_failed(report)
-        self.seconds += getattr(report, "duration", 0.0)
+        took = getattr(report, "duration", 0.0)
+        self.seconds += took
+        self.phases[report.when] = self.phases.get(report.when, 0.0) + took
+        self.reruns += report.outcome == "rerun"
+        self.outcome = outcome(report, self.outcome)
 
     def take(self):
         """What hasn't been sent yet."""
@@ -30,6 +40,18 @@ class Finished:
         self.texts, self.failed, self.seconds = [], 0, 0.0
         self.sent = True
         return taken
+
+
+def outcome(report, before):
+    """What a test's reports amount to, this one included."""
+    if report.outcome == "failed":
+        return FAILED if report.when == "call" else max(before, ERROR, key=SEVERITY.index)
+    expected = hasattr(report, "wasxfail")
+    if report.outcome == "skipped":
+        return XFAILED if expected else SKIPPED
+    if report.outcome == "passed" and report.when == "call" and before in PLAIN:
+        return XPASSED if expected else PASSED
+    return before
 
 
 class Tests:

@@ -11,7 +11,7 @@ from .queues import NONE, Queue
 from .runner import Frames, Outlet, frame, read_some
 
 RECORD = struct.Struct("<IB")
-RESULT = struct.Struct("<IIId")
+RESULT = struct.Struct("<IIIdddBI")
 RESULTS, LATE, EVENT = b"RLE"
 REST = 0.004
 MERGED_BYTES = 4 << 20
@@ -82,7 +82,7 @@ class Worker:
                 self._pool.fell_silent(self)
             return
         start, available = 0, len(self._records)
-        tests, entries = [], []
+        tests, told, entries = [], [], []
         while available - start >= RECORD.size:
             length, kind = RECORD.unpack_from(self._records, start)
             end = start + RECORD.size + length
@@ -91,28 +91,30 @@ class Worker:
             body = bytes(memoryview(self._records)[start + RECORD.size : end])
             start = end
             if kind == RESULTS:
-                file, index, failed, seconds = RESULT.unpack_from(body)
+                file, index, failed, seconds, setup, call, outcome, reruns = RESULT.unpack_from(body)
                 tests.append((file, index, failed, round(seconds, 6)))
+                told.append((chr(outcome), round(setup, 6), round(call, 6), reruns))
                 entries.append(body[RESULT.size :])
                 self._last = (file, index)
                 self.queue.finish((file, index))
             else:
-                self._send_results(tests, entries)
-                tests, entries = [], []
+                self._send_results(tests, told, entries)
+                tests, told, entries = [], [], []
                 self._pass_on(kind, body)
         del self._records[:start]
-        self._send_results(tests, entries)
+        self._send_results(tests, told, entries)
         self._runner.intake.rest(self._results, REST)
 
-    def _send_results(self, tests, entries):
+    def _send_results(self, tests, told, entries):
         if tests:
-            header = {"t": "results", "worker": self.number, "tests": tests}
+            header = {"t": "results", "worker": self.number, "tests": tests, "told": told}
             self._runner.send(header, b"[%b]" % b",".join(entries))
 
     def _pass_on(self, kind, body):
         if kind == LATE:
-            file, index, failed, _ = RESULT.unpack_from(body)
+            file, index, failed, seconds, *_ = RESULT.unpack_from(body)
             header = {"t": "late", "worker": self.number, "file": file, "index": index, "failed": failed}
+            header["seconds"] = round(seconds, 6)
             self._runner.send(header, body[RESULT.size :])
         else:
             name, _, blob = body.partition(b"\n")

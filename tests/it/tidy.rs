@@ -20,12 +20,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("registry", &["cache", "ssh"]),
     ("environment", &["cache", "plan", "snapshot", "templates"]),
     ("provider", &["cache", "model", "plan", "ssh", "templates", "text"]),
+    ("history", &["cache"]),
     ("machine", &["environment", "model", "protocol", "provider", "snapshot", "ssh", "templates", "text"]),
     (
         "run",
         &[
             "cache",
             "environment",
+            "history",
             "machine",
             "model",
             "plan",
@@ -43,6 +45,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "cache",
             "environment",
+            "history",
             "machine",
             "plan",
             "protocol",

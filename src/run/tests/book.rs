@@ -81,7 +81,7 @@ impl Book {
             .collect()
     }
 
-    fn name(&self, test: TestId) -> Option<&TestName> {
+    pub fn name(&self, test: TestId) -> Option<&TestName> {
         self.files.get(test.file.0 as usize)?.names.as_ref()?.get(test.index as usize)
     }
 }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{TestRun, workers::Phase};
+use super::{TestRun, memory::Ran, workers::Phase};
 use crate::{
+    history::Outcome,
     machine::{Command, Event, ExitText, MachineError},
     model::{FileId, MachineId, TestId, WorkerId},
     protocol::{
         TestName, WireTest,
         bridge::{Level, ToPlugin},
-        runner::{FromRunner, TimedOut},
+        runner::{FromRunner, TimedOut, Told},
     },
     run::{FleetEvent, RunError},
     scheduler::{Input, Slot, Verdict},
@@ -130,17 +131,28 @@ impl TestRun<'_> {
                 let _ = self.input(Input::WorkerJoined { worker: WorkerId(worker), machine });
             }
             FromRunner::Failed { worker, kind, message } => self.on_failed(WorkerId(worker), kind, message),
-            FromRunner::Collected { worker, file, tests, deselected, errors, first, notfound, notfound_messages } => {
+            FromRunner::Collected {
+                worker,
+                file,
+                tests,
+                deselected,
+                errors,
+                first,
+                seconds,
+                notfound,
+                notfound_messages,
+            } => {
                 if first {
-                    let found = Found { names: tests, deselected, errors, notfound, notfound_messages };
+                    let found = Found { names: tests, deselected, errors, seconds, notfound, notfound_messages };
                     self.on_collected(WorkerId(worker), FileId(file), found, blob);
                 }
             }
-            FromRunner::Results { worker, tests } => self.on_results(worker, tests, blob),
-            FromRunner::Late { worker, file, index, failed } => {
+            FromRunner::Results { worker, tests, told } => self.on_results(machine, worker, tests, &told, blob),
+            FromRunner::Late { worker, file, index, failed, seconds } => {
                 if failed > 0 {
                     self.will_be_looked_at(WorkerId(worker));
                 }
+                self.memory.torn_down(test_id((file, index)), failed, seconds);
                 self.tell_plugin(&ToPlugin::Late { worker, file, index, failed }, blob);
             }
             FromRunner::Missing { worker, tests } => {
@@ -198,15 +210,19 @@ impl TestRun<'_> {
     }
 
     fn on_collected(&mut self, worker: WorkerId, file: FileId, found: Found, blob: Bytes) {
-        let Found { names, deselected, errors, notfound, notfound_messages } = found;
+        let Found { names, deselected, errors, seconds, notfound, notfound_messages } = found;
         let tests = names.len() as u32;
         if !self.book.knows(file) {
             return;
         }
-        let news = Input::Collected { worker, file, tests, errors, estimates: Vec::new() };
+        let estimates = self.memory.estimates(self.book.path(file), &names);
+        let news = Input::Collected { worker, file, tests, errors, estimates };
         // The scheduler may hand the file's tests out in the same breath, so they must be in the book when it is asked for orders.
         if self.input(news) == Verdict::Stale {
             return;
+        }
+        if errors == 0 {
+            self.memory.imported(self.book.path(file), seconds);
         }
         self.book.collected(file, names);
         let (total, files_left) = (self.book.total(), self.book.files_left());
@@ -216,20 +232,52 @@ impl TestRun<'_> {
         self.tell_plugin(&message, blob);
     }
 
-    fn on_results(&mut self, worker: u32, tests: Vec<(u32, u32, u32, f64)>, blob: Bytes) {
+    fn on_results(
+        &mut self,
+        machine: MachineId,
+        worker: u32,
+        tests: Vec<(u32, u32, u32, f64)>,
+        told: &[Told],
+        blob: Bytes,
+    ) {
         let mut drop = Vec::new();
-        for (position, &(file, index, failed, _)) in tests.iter().enumerate() {
-            let news = Input::TestFinished { worker: WorkerId(worker), test: test_id((file, index)), failed };
+        for (position, &(file, index, failed, seconds)) in tests.iter().enumerate() {
+            let test = test_id((file, index));
+            let news = Input::TestFinished { worker: WorkerId(worker), test, failed };
             match self.input(news) {
                 Verdict::Accepted => {
                     self.counted += 1;
                     self.was_run(WorkerId(worker), test_id((file, index)), failed > 0);
+                    if let Some((&told, name)) = told.get(position).zip(self.book.name(test).cloned()) {
+                        let ran = self.ran(Some(machine), Some(worker), test);
+                        self.memory.finished(test, name, told, seconds, ran);
+                    }
                 }
                 Verdict::Stale => drop.push(position as u32),
             }
         }
         self.workers.worked(WorkerId(worker));
         self.tell_plugin(&ToPlugin::Results { worker, tests, drop }, blob);
+    }
+
+    fn ran(&self, machine: Option<MachineId>, worker: Option<u32>, test: TestId) -> Ran {
+        let lost = self.scheduler.as_ref().map_or(0, |scheduler| scheduler.attempts_lost(test));
+        let machine = machine.map(|machine| self.fleet.name(machine).to_owned()).unwrap_or_default();
+        Ran { worker, machine, attempt: lost + 1 }
+    }
+
+    /// Notes a test that has an outcome and no result.
+    pub(super) fn broke_off(
+        &mut self,
+        test: TestId,
+        outcome: Outcome,
+        machine: Option<MachineId>,
+        worker: Option<u32>,
+    ) {
+        if let Some(name) = self.book.name(test).cloned() {
+            let ran = self.ran(machine, worker, test);
+            self.memory.broke_off(test, name, outcome, ran);
+        }
     }
 
     fn on_died(&mut self, machine: MachineId, worker: WorkerId, death: Death) {
@@ -253,6 +301,9 @@ impl TestRun<'_> {
         let slot =
             if !ending && (death.timeout.is_some() || self.workers.died(worker)) { Slot::Returns } else { Slot::Gone };
         let verdict = self.input(Input::WorkerDied { worker, running, collecting, slot });
+        if let (Verdict::Accepted, Some(test)) = (verdict, running) {
+            self.broke_off(test, Outcome::Crashed, Some(machine), Some(worker.0));
+        }
         // What hangs in the last teardown of a session does so after every test has its result.
         let in_last_teardown = death.timeout.is_some() && running.is_none();
         if self.stopping.is_none() && (verdict == Verdict::Accepted || in_last_teardown) {
@@ -313,6 +364,7 @@ struct Found {
     names: Vec<TestName>,
     deselected: Vec<String>,
     errors: u32,
+    seconds: f64,
     notfound: Vec<serde_json::Value>,
     notfound_messages: Vec<String>,
 }

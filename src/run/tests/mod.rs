@@ -5,6 +5,7 @@
 
 mod book;
 mod fleet_events;
+mod memory;
 mod orders;
 mod outcome;
 mod plugin_messages;
@@ -16,8 +17,11 @@ use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
-pub use self::outcome::{Ending, Summary};
 use self::{book::Book, workers::Workers};
+pub use self::{
+    memory::Memory,
+    outcome::{Ending, Summary},
+};
 use super::{Fleet, RunError};
 use crate::{
     machine::Preparation,
@@ -92,6 +96,7 @@ pub struct TestRun<'a> {
     rules: Rules,
     fleet: &'a mut Fleet,
     bridge: &'a mut Bridge,
+    memory: &'a mut Memory,
     /// Made once it is known how large the suite is.
     scheduler: Option<Scheduler>,
     /// What the scheduler is to hear as soon as it is there.
@@ -120,10 +125,11 @@ struct Stopping {
 }
 
 impl<'a> TestRun<'a> {
-    pub fn new(rules: Rules, fleet: &'a mut Fleet, bridge: &'a mut Bridge) -> Self {
+    pub fn new(rules: Rules, fleet: &'a mut Fleet, bridge: &'a mut Bridge, memory: &'a mut Memory) -> Self {
         Self {
             fleet,
             bridge,
+            memory,
             scheduler: None,
             early: Vec::new(),
             book: Book::default(),
@@ -229,6 +235,7 @@ impl<'a> TestRun<'a> {
                 scheduler::CollectionErrors::Stop
             },
             planned_workers: self.rules.workers,
+            expected: self.memory.expected(),
         });
         let now = self.now();
         for input in self.early.drain(..) {

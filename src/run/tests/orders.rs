@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{ABORT_PATIENCE, Stopping, TestRun};
 use crate::{
+    history::Outcome,
     machine::Command,
     model::{FileId, WorkerId},
     protocol::bridge::ToPlugin,
@@ -54,6 +55,9 @@ impl TestRun<'_> {
 
     fn give_up(&mut self, subject: Subject, reason: GiveUpReason) {
         self.lost += 1;
+        if let Subject::Test(test) = subject {
+            self.broke_off(test, Outcome::Lost, None, None);
+        }
         let message = match reason {
             GiveUpReason::AttemptsExhausted { attempts } => {
                 format!("its machine was lost {attempts} times; it was not tried again")

@@ -1,14 +1,22 @@
 //! What the local pytest says.
 
 use super::{RunError, TestRun};
-use crate::{protocol::bridge::FromPlugin, scheduler::Input};
+use crate::{
+    model::FileId,
+    protocol::{bridge::FromPlugin, runner::FileSpec},
+    scheduler::{Forecast, Input},
+};
 
 impl TestRun<'_> {
     pub(super) fn on_plugin(&mut self, message: FromPlugin) -> Result<(), RunError> {
         match message {
             FromPlugin::Files { files } => {
                 let count = files.len() as u32;
+                let forecasts = self.forecasts(&files);
                 self.book.add_files(files);
+                if !forecasts.is_empty() {
+                    let _ = self.input(Input::Forecast(forecasts));
+                }
                 let _ = self.input(Input::FilesFound(count));
                 self.settle_collection();
             }
@@ -28,5 +36,11 @@ impl TestRun<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What earlier runs say of files that are about to be numbered.
+    fn forecasts(&self, files: &[FileSpec]) -> Vec<(FileId, Forecast)> {
+        let numbered = (self.book.files()..).map(FileId).zip(files);
+        numbered.filter_map(|(file, spec)| Some((file, self.memory.forecast(spec)?))).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cloudist::scheduler::{Collect, Ending, Mode};
 
 use super::dice::Dice;
-use super::plan::Plan;
+use super::plan::{Estimates, Plan};
 use super::suite::{Fate, File, Import, Suite, Test};
 use super::world::{Course, World};
 
@@ -48,7 +48,12 @@ fn one_shared_queue(suite: &Suite) -> Duration {
 }
 
 fn course(suite: &Suite, mode: Mode, collect: Collect) -> Course {
-    let mut world = World::new(Plan::calm(suite.clone(), mode, collect, WORKERS));
+    foreseen_course(suite, mode, collect, Estimates::None)
+}
+
+fn foreseen_course(suite: &Suite, mode: Mode, collect: Collect, estimates: Estimates) -> Course {
+    let plan = Plan { estimates, ..Plan::calm(suite.clone(), mode, collect, WORKERS) };
+    let mut world = World::new(plan);
     world.witness.thorough = false;
     let (course, _) = world.run();
     assert_eq!(course.ending, Ending::Complete);
@@ -132,4 +137,23 @@ fn a_long_way_to_the_machines_is_hidden() {
         println!("{collect:?}: {:?} beside {bound:?}", course.took);
         assert!(course.took < bound.mul_f64(1.1) + Duration::from_millis(600), "{:?} beside {bound:?}", course.took);
     }
+}
+
+#[test]
+fn heavy_tails_that_were_measured_before_end_at_the_lower_bound() {
+    let quick = Duration::from_millis(5);
+    let beside_bound = |files: usize, mode: Mode, collect: Collect, estimates: Estimates| {
+        Ratios::over_seeds(|seed| {
+            let suite = sleeps(seed, files, quick);
+            let took = foreseen_course(&suite, mode, collect, estimates).took;
+            took.as_secs_f64() / suite.lower_bound(WORKERS).as_secs_f64()
+        })
+    };
+    let (tests, first, stream) = (Mode::Test, Collect::First, Collect::Stream);
+    check("first, 20 files", &beside_bound(20, tests, first, Estimates::Exact), 1.03, 1.08);
+    check("first, 1 file", &beside_bound(1, tests, first, Estimates::Exact), 1.03, 1.08);
+    check("stream, 20 files", &beside_bound(20, tests, stream, Estimates::Exact), 1.05, 1.25);
+    check("stream, 100 files", &beside_bound(100, tests, stream, Estimates::Exact), 1.05, 1.25);
+    // With one estimate in ten twenty times too long and one in ten missing, it is still no worse than knowing nothing.
+    check("first, roughly", &beside_bound(20, tests, first, Estimates::Rough), 1.36, 2.0);
 }

@@ -3,6 +3,7 @@
 //! Everything follows from a seed; nothing here sleeps, forks, or opens a socket.
 
 mod dice;
+mod foresight;
 mod makespan;
 mod plan;
 mod random;

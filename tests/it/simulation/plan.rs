@@ -33,6 +33,8 @@ pub enum Mishap {
 pub enum Estimates {
     None,
     Exact,
+    /// As earlier runs measured them: wrong by up to a factor of two, or more, either way, and of some nothing is known.
+    Rough,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +60,7 @@ pub fn config(mode: Mode, collect: Collect, workers: u32) -> Config {
         maxfail: None,
         collection_errors: CollectionErrors::Stop,
         planned_workers: workers,
+        expected: None,
     }
 }
 
@@ -109,7 +112,7 @@ impl Plan {
             listing: (dice.count(1, 20), dice.span(Duration::ZERO, Duration::from_millis(30))),
             respawn: dice.chance(0.7).then(|| dice.span(Duration::ZERO, Duration::from_millis(300))),
             detection: dice.span(Duration::ZERO, Duration::from_secs(2)),
-            estimates: *dice.pick(&[Estimates::None, Estimates::None, Estimates::Exact]),
+            estimates: *dice.pick(&[Estimates::None, Estimates::Rough, Estimates::Exact]),
         }
     }
 

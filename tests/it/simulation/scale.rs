@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use cloudist::model::MachineId;
 use cloudist::scheduler::{Collect, Ending, Mode};
 
-use super::plan::{Mishap, Plan};
+use super::dice::Dice;
+use super::plan::{Estimates, Mishap, Plan};
 use super::suite::Suite;
 use super::world::World;
 
@@ -47,6 +48,29 @@ fn many_machines_that_leave() {
         plan.mishaps.push((notice + ms(100), Mishap::MachineLost(machine)));
     }
     assert!((0..3).any(|_| is_quick(&plan)), "decisions are slow");
+}
+
+/// Tests of a hundredth of a second to four seconds, all measured before.
+#[test]
+fn many_heavy_tails_that_were_measured_before() {
+    let ms = Duration::from_millis;
+    let mut dice = Dice::new(7);
+    let mut suite = Suite::even(TESTS / 50, 50, ms(100), ms(10));
+    for test in suite.files.iter_mut().flat_map(|file| &mut file.tests) {
+        test.duration = dice.heavy_tailed(ms(130), 1.2).clamp(ms(10), ms(4_000));
+    }
+    let bound = suite.lower_bound(WORKERS);
+    let plan = Plan { estimates: Estimates::Exact, ..Plan::calm(suite, Mode::Test, Collect::Stream, WORKERS) };
+    let mut world = World::new(plan);
+    world.witness.thorough = false;
+    let (course, _, steps) = world.run_watched();
+    let ratio = course.took.as_secs_f64() / bound.as_secs_f64();
+    let (mean, slowest) = (steps.total / steps.count, steps.slowest);
+    println!(
+        "{:?} beside {bound:?}: {ratio:.4}; a decision took {mean:?} in the mean, {slowest:?} at most",
+        course.took
+    );
+    assert!(ratio < 1.1, "{ratio}");
 }
 
 #[test]

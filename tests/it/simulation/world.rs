@@ -5,12 +5,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloudist::model::{FileId, MachineId, TestId, WorkerId};
-use cloudist::scheduler::{Action, Ending, Input, Scheduler, Slot, Time, Verdict, Work};
+use cloudist::scheduler::{Action, Config, Ending, Forecast, Input, Scheduler, Slot, Time, Verdict, Work};
 
-use super::plan::{Estimates, Mishap, Plan};
+use super::foresight::{estimates, expected, forecast};
+use super::plan::{Mishap, Plan};
 use super::suite::{Fate, Import};
 use super::witness::Witness;
 use super::worker::{Activity, COALESCING_MICROS, State, Token, Worker};
@@ -49,6 +50,22 @@ pub struct Course {
     pub trace: u64,
 }
 
+/// How long the scheduler takes for its decisions, in real time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Steps {
+    pub count: u32,
+    pub total: Duration,
+    pub slowest: Duration,
+}
+
+impl Steps {
+    fn add(&mut self, took: Duration) {
+        self.count += 1;
+        self.total += took;
+        self.slowest = self.slowest.max(took);
+    }
+}
+
 pub struct World {
     pub plan: Plan,
     pub scheduler: Scheduler,
@@ -62,13 +79,14 @@ pub struct World {
     pub now: u64,
     retiring: Vec<WorkerId>,
     trace: DefaultHasher,
+    steps: Steps,
     course: Course,
 }
 
 impl World {
     pub fn new(plan: Plan) -> Self {
         let mut world = World {
-            scheduler: Scheduler::new(plan.config.clone()),
+            scheduler: Scheduler::new(Config { expected: expected(&plan), ..plan.config.clone() }),
             witness: Witness::new(&plan),
             workers: BTreeMap::new(),
             machines_up: vec![false; plan.machines.len()],
@@ -79,6 +97,7 @@ impl World {
             now: 0,
             retiring: Vec::new(),
             trace: DefaultHasher::new(),
+            steps: Steps::default(),
             course: Course { ending: Ending::Stopped, took: Duration::ZERO, recalls: 0, runs: 0, inputs: 0, trace: 0 },
             plan,
         };
@@ -93,7 +112,13 @@ impl World {
     }
 
     /// Runs the world until nothing happens in it any more.
-    pub fn run(mut self) -> (Course, Witness) {
+    pub fn run(self) -> (Course, Witness) {
+        let (course, witness, _) = self.run_watched();
+        (course, witness)
+    }
+
+    /// The same, and how long decisions took.
+    pub fn run_watched(mut self) -> (Course, Witness, Steps) {
         while let Some(&Reverse((at, number))) = self.events.peek() {
             let deadline = self.scheduler.next_deadline().map(Time::as_micros).filter(|&deadline| deadline <= at);
             if let Some(deadline) = deadline {
@@ -112,7 +137,7 @@ impl World {
         }
         self.witness.run_ended(&self.scheduler, &self.workers);
         self.course.trace = self.trace.finish();
-        (self.course, self.witness)
+        (self.course, self.witness, self.steps)
     }
 
     fn after(&mut self, span: Duration, event: Event) {
@@ -163,6 +188,13 @@ impl World {
         let (batch, pause) = self.plan.listing;
         let found = batch.min(all - sofar);
         if found > 0 {
+            let forecasts: Vec<(FileId, Forecast)> = (sofar..sofar + found)
+                .map(FileId)
+                .filter_map(|file| Some((file, forecast(&self.plan, file)?)))
+                .collect();
+            if !forecasts.is_empty() {
+                self.tell(Input::Forecast(forecasts));
+            }
             self.tell(Input::FilesFound(found));
         }
         if sofar + found == all {
@@ -176,7 +208,9 @@ impl World {
     fn tell(&mut self, input: Input) {
         self.course.inputs += 1;
         (self.now, &input).hash(&mut self.trace);
+        let began = Instant::now();
         let verdict = self.scheduler.handle(Time::from_micros(self.now), input.clone());
+        self.steps.add(began.elapsed());
         self.witness.told(self.now, &input, verdict);
         if let (Input::WorkerDied { worker, slot: Slot::Returns, .. }, Some(respawn)) = (&input, self.plan.respawn) {
             let worker = *worker;
@@ -304,10 +338,7 @@ impl World {
         let now = self.now;
         let known = self.plan.suite.file(file);
         let (tests, errors) = (known.found(), u32::from(known.outcome == Import::Fails));
-        let estimates = match self.plan.estimates {
-            Estimates::None => Vec::new(),
-            Estimates::Exact => known.tests.iter().map(|test| Some(test.duration)).collect(),
-        };
+        let estimates = estimates(&self.plan, file);
         match known.outcome {
             Import::Crashes => return self.dies(worker, None, Some(file)),
             Import::FellsMachine => return self.machine_falls(self.workers[&worker].machine),
