@@ -5,7 +5,7 @@
 //! * floor 0: [`model`] — plain values
 //! * floor 1, pure: [`plan`], [`scheduler`], [`protocol`], [`templates`], [`text`]
 //! * floor 2: [`cache`], [`ssh`], [`snapshot`], [`provider`]
-//! * floor 3: [`machine`] — one task per machine
+//! * floor 3: [`machine`] — one task per machine; [`report`] — what is made of a run's events
 //! * floor 4: [`run`] — the coordinators
 //! * floor 5: [`frontend`] — the commands
 
@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod ssh;
 
 pub mod machine;
+pub mod report;
 
 pub mod run;
 

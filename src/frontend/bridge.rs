@@ -17,7 +17,7 @@ use super::{
     failure::{Failure, exit_code},
     init::project_root,
     line::Line,
-    pytest, travel,
+    pytest, recording, travel,
 };
 use crate::{
     environment::{self, Request, Wish},
@@ -119,11 +119,13 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
             return Served::Nothing;
         }
     };
-    let (fleet, result) = run(&mut line, &hello, early).await;
+    let (mut fleet, result) = run(&mut line, &hello, early).await;
     let bill = fleet.as_ref().and_then(Fleet::bill).filter(|bill| bill.machines > 0);
     // The local pytest sums up while the machines end; this process stays until both are done.
+    let record = fleet.as_mut().map(|fleet| recording::end(fleet, &result, bill.as_ref()));
     let farewell = async {
-        line.tell(&end(result, bill)).await;
+        let end = recording::conclude(record, end(result, bill)).await;
+        line.tell(&end).await;
         line.hang_up().await;
     };
     match fleet {
@@ -173,6 +175,7 @@ async fn run(
         Ok(variables) => variables,
         Err(failure) => return (Some(fleet), Err(failure)),
     };
+    recording::pytest_started(&mut fleet, hello, &settings);
     let ground = ground(hello, &settings, variables, fleet.run());
     let preparing = task::spawn_blocking(move || prepare(&ground));
     let rules = Rules::new(&settings, hello);
@@ -205,12 +208,13 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
         (None, Err(failure)) => return Err(failure),
     };
     if let Some(early) = early {
-        if same_machines(&early.settings, &settings) {
+        if same_machines(&early.settings, &settings) && recording::covers(&early.settings, &settings) {
             return Ok((early.fleet, settings));
         }
         report_remains(early.fleet.finish().await);
     }
-    let fleet = launch(&settings, Path::new(&hello.python))?;
+    let mut fleet = launch(&settings, Path::new(&hello.python))?;
+    recording::begin(&mut fleet, &settings);
     Ok((fleet, settings))
 }
 

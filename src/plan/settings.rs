@@ -109,6 +109,10 @@ pub struct Settings {
     pub collect: Collect,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,
+    /// Where to write a report of the run.
+    pub report: Option<PathBuf>,
+    /// How many runs' events are kept.
+    pub keep_events: u32,
     pub ec2: Ec2Settings,
 }
 
@@ -210,6 +214,8 @@ impl Settings {
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
             peers: read.parsed("peers", "`auto` or `off`", keyword)?.unwrap_or(Peers::Auto),
+            report: read.text("report")?.filter(|directory| !directory.is_empty()).map(PathBuf::from),
+            keep_events: read.parsed("keep-events", "a whole number", keyword)?.unwrap_or(20),
             ec2: Ec2Settings::read(&read)?,
         })
     }

@@ -159,6 +159,11 @@ pub enum FromRunner {
         deselected: Vec<String>,
         errors: u32,
         first: bool,
+        /// When the import began, in seconds by the machine's clock, and how long it took.
+        #[serde(default)]
+        start: f64,
+        #[serde(default)]
+        seconds: f64,
         #[serde(default)]
         notfound: Vec<Value>,
         /// What pytest would say of each.

@@ -7,9 +7,11 @@ mod error;
 mod fleet;
 mod peers;
 mod preparing;
+pub mod recorder;
 mod spread;
 pub mod tests;
 
 pub use error::RunError;
 pub use fleet::{Fleet, FleetEvent, FleetPlan};
+pub use recorder::Recorder;
 pub use preparing::{Ground, SessionGround, Variables, prepare};

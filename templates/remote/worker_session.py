@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import os
 import sys
+import time
 import types
 
 import pytest
@@ -197,7 +198,9 @@ class WorkerPlugin:
 
     def _collect(self, file, first):
         answer = self._channel.ask({"t": "file", "file": file})
+        start, began = time.time(), time.perf_counter()
         collected = self._collection.collect(file, answer["spec"])
+        seconds = time.perf_counter() - began
         names = self._tests.add(file, collected.items)
         if first:
             self._tests.number(file)
@@ -210,6 +213,8 @@ class WorkerPlugin:
             "deselected": collected.deselected,
             "errors": collected.errors,
             "first": first,
+            "start": start,
+            "seconds": seconds,
             "notfound": collected.notfound,
             "notfound_messages": collected.notfound_messages,
         }

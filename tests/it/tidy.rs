@@ -12,13 +12,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("templates", &[]),
     ("plan", &["templates"]),
-    ("protocol", &[]),
+    ("protocol", &["model"]),
     ("scheduler", &["model"]),
     ("cache", &[]),
     ("ssh", &["text"]),
     ("snapshot", &[]),
     ("environment", &["cache", "plan", "snapshot", "templates"]),
     ("provider", &["cache", "model", "plan", "ssh", "templates", "text"]),
+    ("report", &["model", "templates"]),
     ("machine", &["environment", "model", "protocol", "provider", "snapshot", "ssh", "templates", "text"]),
     (
         "run",
@@ -26,12 +27,25 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "frontend",
-        &["cache", "environment", "machine", "plan", "protocol", "provider", "run", "snapshot", "templates", "text"],
+        &[
+            "cache",
+            "environment",
+            "machine",
+            "model",
+            "plan",
+            "protocol",
+            "provider",
+            "report",
+            "run",
+            "snapshot",
+            "templates",
+            "text",
+        ],
     ),
 ];
 
 /// Rooms that only compute: no files, no network, no clock, no environment.
-const PURE: [&str; 5] = ["model", "plan", "protocol", "scheduler", "text"];
+const PURE: [&str; 6] = ["model", "plan", "protocol", "report", "scheduler", "text"];
 
 const IMPURE: [&str; 9] = [
     "std::fs",
