@@ -66,19 +66,15 @@ fn find(run: &Path) -> Result<PathBuf, Failure> {
         return Ok(run.to_owned());
     }
     let name = run.to_string_lossy();
-    kept()?
-        .into_iter()
-        .rev()
-        .find(|path| name == "latest" || run_of(path) == name)
-        .ok_or_else(|| {
-            let message = match &*name {
-                "latest" => "no run's events are kept yet".into(),
-                name => format!("there is neither a run nor a file {name}"),
-            };
-            Failure::new(exit_code::SETTINGS, message).with_help(
-                "runs of pytest are kept unless --keep-events is 0; `cloudist report --list` tells which there are",
-            )
-        })
+    kept()?.into_iter().rev().find(|path| name == "latest" || run_of(path) == name).ok_or_else(|| {
+        let message = match &*name {
+            "latest" => "no run's events are kept yet".into(),
+            name => format!("there is neither a run nor a file {name}"),
+        };
+        Failure::new(exit_code::SETTINGS, message).with_help(
+            "runs of pytest are kept unless --keep-events is 0; `cloudist report --list` tells which there are",
+        )
+    })
 }
 
 fn kept() -> Result<Vec<PathBuf>, Failure> {

@@ -31,15 +31,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Self; 7] = [
-        Self::Passed,
-        Self::Failed,
-        Self::Error,
-        Self::Skipped,
-        Self::Xfailed,
-        Self::Xpassed,
-        Self::Crashed,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Passed, Self::Failed, Self::Error, Self::Skipped, Self::Xfailed, Self::Xpassed, Self::Crashed];
 
     pub fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::Error | Self::Crashed)

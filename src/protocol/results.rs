@@ -224,9 +224,11 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_traceback_and_what_was_printed() {
-        let test = one(r#"{"when":"call","outcome":"failed","duration":1,"start":2,"sections":[["Captured stdout call","hello\n"]],
+        let test = one(
+            r#"{"when":"call","outcome":"failed","duration":1,"start":2,"sections":[["Captured stdout call","hello\n"]],
             "longrepr":{"reprcrash":{"message":"m"},"chain":[[{"reprentries":[{"type":"ReprEntry","data":{"lines":["    assert 0","E   assert 0"],
-            "reprfileloc":{"path":"a.py","lineno":3,"message":"AssertionError"}}}]},null,null]]}}"#);
+            "reprfileloc":{"path":"a.py","lineno":3,"message":"AssertionError"}}}]},null,null]]}}"#,
+        );
         assert_eq!(test.outcome, Outcome::Failed);
         let text = test.failure.unwrap();
         assert!(text.contains("E   assert 0\n\na.py:3: AssertionError"), "{text}");

@@ -100,7 +100,9 @@ fn start_up(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
         Kind::Init => {
             "Do less in the init command, or put what it installs into the environment, which `cloudist bake` can keep in an image."
         }
-        _ => "pytest and its plugins are slow to import on the machines: leave out plugins that the suite doesn't use (-p no:NAME).",
+        _ => {
+            "pytest and its plugins are slow to import on the machines: leave out plugins that the suite doesn't use (-p no:NAME)."
+        }
     };
     let finding = format!("The first test file was begun after {} ({}).", seconds(scale.first), named.join(", "));
     Some(Bound { title: "Start-up", finding, advice: advice.into(), saves: scale.first })
@@ -164,10 +166,17 @@ fn imbalance(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
         .map(|last| scale.last - last.to)
         .sum();
     let saves = idle / scale.workers;
-    let finding = format!("At the end, each worker had nothing left to do for {} on average.", seconds(saves));
+    let last = timeline.tests.iter().max_by(|a, b| a.to.total_cmp(&b.to));
+    let last = last.map_or(String::new(), |ran| {
+        let (took, since) = (seconds(ran.to - ran.from), seconds(ran.from - scale.first));
+        format!(" The last to end was {}, which took {took} and was begun after {since} of testing.", ran.test.id)
+    });
+    let finding = format!("At the end, each worker had nothing left to do for {} on average.{last}", seconds(saves));
     let advice = match timeline.start.mode.as_str() {
         "file" => "Files stay whole in this mode: --cloudist=test spreads the tests of one file over the workers.",
-        _ => "Long tests that begin late make it uneven: split them, or put them into files of their own, first in the order.",
+        _ => {
+            "Long tests that begin late make it uneven: split them, or put them into files of their own, first in the order."
+        }
     };
     Some(Bound { title: "Uneven ends", finding, advice: advice.into(), saves })
 }
@@ -200,7 +209,8 @@ fn between(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
         each * 1000.0,
         100.0 * total / scale.busy
     );
-    let advice = "The tests are short, so hooks count: leave out plugins that the suite doesn't use (-p no:NAME).".into();
+    let advice =
+        "The tests are short, so hooks count: leave out plugins that the suite doesn't use (-p no:NAME).".into();
     Some(Bound { title: "Between tests", finding, advice, saves: total / scale.workers })
 }
 

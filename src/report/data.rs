@@ -48,7 +48,12 @@ fn spans<'a>(spans: impl IntoIterator<Item = &'a Span>) -> Vec<i64> {
         .flat_map(|span| {
             let subject = span.subject.filter(|_| span.kind == Kind::Import).map_or(-1, |subject| subject as i64);
             let from = units(span.from);
-            [Kind::ALL.iter().position(|kind| *kind == span.kind).unwrap_or(0) as i64, from, units(span.to) - from, subject]
+            [
+                Kind::ALL.iter().position(|kind| *kind == span.kind).unwrap_or(0) as i64,
+                from,
+                units(span.to) - from,
+                subject,
+            ]
         })
         .collect()
 }

@@ -21,6 +21,15 @@ impl Log {
         })
     }
 
+    /// The project's root directory, if the local pytest has said it.
+    pub fn rootdir(&self) -> &str {
+        let said = self.events.iter().find_map(|event| match &event.what {
+            What::PytestStarted { rootdir, .. } => Some(rootdir.as_str()),
+            _ => None,
+        });
+        said.unwrap_or_default()
+    }
+
     pub fn end(&self) -> Option<&RunEnded> {
         self.events.iter().rev().find_map(|event| match &event.what {
             What::RunEnded(end) => Some(&**end),

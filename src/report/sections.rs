@@ -5,13 +5,17 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use super::{Log, bounds, figures::is_busy, timeline::{Kind, Ran, Timeline}};
+use super::{
+    Log, bounds,
+    figures::is_busy,
+    timeline::{Kind, Ran, Timeline},
+};
 use crate::model::event::{Outcome, What};
 
 /// Tracebacks beyond so many are left to events.jsonl: the page has to stay small.
 const MOST_TRACEBACKS: usize = 100;
 const MOST_TRACEBACK_BYTES: usize = 600 << 10;
-const ROWS: usize = 25;
+const ROWS: usize = 15;
 
 /// For text and for attributes in double quotes.
 pub fn escaped(text: &str) -> String {
@@ -32,7 +36,8 @@ pub fn escaped(text: &str) -> String {
 
 /// As people read times.
 pub fn seconds(seconds: f64) -> String {
-    match seconds {
+    match seconds.max(0.0) {
+        s if s < 0.00995 => format!("{:.1} ms", s * 1000.0),
         s if s < 0.0995 => format!("{:.0} ms", s * 1000.0),
         s if s < 9.95 => format!("{s:.2} s"),
         s if s < 99.5 => format!("{s:.1} s"),
@@ -47,12 +52,14 @@ fn counted(count: usize, noun: &str) -> String {
 pub fn head(log: &Log, timeline: &Timeline) -> String {
     let start = timeline.start;
     let (class, word) = verdict(log, timeline);
-    let mut text = format!("<p class=\"verdict {class}\"><span aria-hidden=\"true\"></span>{word}</p>\n<dl class=\"facts\">");
-    let mut fact = |name: &str, value: &str| {
-        let _ = write!(text, "<div><dt>{name}</dt><dd>{}</dd></div>", escaped(value));
-    };
-    fact("Run", &start.run);
-    let _ = write!(text, "<div><dt>Begun</dt><dd><time data-epoch=\"{:.0}\">{}</time></dd></div>", start.began, date(start.began));
+    let mut text =
+        format!("<p class=\"verdict {class}\"><span aria-hidden=\"true\"></span>{word}</p>\n<dl class=\"facts\">");
+    let _ = write!(
+        text,
+        "<div><dt>Begun</dt><dd><time data-epoch=\"{:.0}\">{}</time></dd></div>",
+        start.began,
+        date(start.began)
+    );
     let mut fact = |name: &str, value: &str| {
         let _ = write!(text, "<div><dt>{name}</dt><dd>{}</dd></div>", escaped(value));
     };
@@ -63,7 +70,7 @@ pub fn head(log: &Log, timeline: &Timeline) -> String {
     });
     if let Some((pytest, args)) = pytest {
         fact("pytest", pytest);
-        fact("Command", &args.join(" "));
+        fact("Command", &command(args));
     }
     fact("cloudist", &start.cloudist);
     text.push_str("</dl>");
@@ -71,6 +78,19 @@ pub fn head(log: &Log, timeline: &Timeline) -> String {
         let _ = write!(text, "<pre class=\"message\" tabindex=\"0\">{}</pre>", escaped(&end.message));
     }
     text
+}
+
+/// As it was typed, or nearly so: what `cloudist pytest` adds is left out.
+fn command(args: &[String]) -> String {
+    let mut words = vec!["pytest"];
+    let mut args = args.iter().skip(1).map(String::as_str).peekable();
+    while let Some(word) = args.next() {
+        match word {
+            "-p" if args.peek() == Some(&"pytest_cloudist") => drop(args.next()),
+            word => words.push(word),
+        }
+    }
+    words.join(" ")
 }
 
 fn verdict(log: &Log, timeline: &Timeline) -> (&'static str, String) {
@@ -90,7 +110,11 @@ fn verdict(log: &Log, timeline: &Timeline) -> (&'static str, String) {
 pub fn tiles(log: &Log, timeline: &Timeline) -> String {
     let mut text = String::new();
     let mut tile = |name: &str, value: String, detail: String| {
-        let _ = write!(text, "<li><span class=\"name\">{name}</span> <b>{value}</b> <span>{}</span></li>", escaped(&detail));
+        let _ = write!(
+            text,
+            "<li><span class=\"name\">{name}</span> <b>{value}</b> <span>{}</span></li>",
+            escaped(&detail)
+        );
     };
     let (first, last) = timeline.window();
     tile("Wall time", seconds(timeline.wall), format!("{} start-up, {} tests", seconds(first), seconds(last - first)));
@@ -146,7 +170,11 @@ pub fn kinds(timeline: &Timeline) -> String {
             100.0 * took / all
         );
     }
-    let _ = write!(text, "</tbody></table></div><p class=\"note\">{:.2} % of the workers’ time has its kind.</p>", timeline.attributed() * 100.0);
+    let _ = write!(
+        text,
+        "</tbody></table></div><p class=\"note\">{:.2} % of the workers’ time has its kind.</p>",
+        timeline.attributed() * 100.0
+    );
     text
 }
 
@@ -179,7 +207,11 @@ pub fn failures(log: &Log, timeline: &Timeline) -> String {
     }
     let shown = text.matches("<details").count();
     if shown < count {
-        let _ = write!(text, "<p class=\"note\">{} more failed; their tracebacks are in events.jsonl.</p>", counted(count - shown, "test"));
+        let _ = write!(
+            text,
+            "<p class=\"note\">{} more failed; their tracebacks are in events.jsonl.</p>",
+            counted(count - shown, "test")
+        );
     }
     for event in &log.events {
         match &event.what {
@@ -214,7 +246,13 @@ pub fn slowest(timeline: &Timeline) -> String {
             let took: f64 = ran.test.phases.iter().filter(|phase| phase.0 == name).map(|phase| phase.2).sum();
             seconds(took)
         };
-        let cells = [seconds(ran.seconds()), phase("setup"), phase("call"), phase("teardown"), format!("gw{}", ran.test.worker)];
+        let cells = [
+            seconds(ran.seconds()),
+            phase("setup"),
+            phase("call"),
+            phase("teardown"),
+            format!("gw{}", ran.test.worker),
+        ];
         row(&named(place, ran), &cells)
     });
     table("Slowest tests", &["Test", "Total", "Setup", "Call", "Teardown", "Worker"], rows.collect())
@@ -250,10 +288,12 @@ pub fn machines(_: &Log, timeline: &Timeline) -> String {
     let rows = timeline.machines.iter().map(|(place, machine)| {
         let mut cells = vec![machine.cpus.to_string(), bytes(machine.sent)];
         for kind in &start_up {
-            let took: f64 = machine.spans.iter().filter(|span| span.kind == *kind).map(super::timeline::Span::seconds).sum();
+            let took: f64 =
+                machine.spans.iter().filter(|span| span.kind == *kind).map(super::timeline::Span::seconds).sum();
             cells.push(if took > 0.0 { seconds(took) } else { "–".into() });
         }
-        let tests: usize = timeline.workers.values().filter(|worker| worker.machine == *place).map(|worker| worker.tests).sum();
+        let tests: usize =
+            timeline.workers.values().filter(|worker| worker.machine == *place).map(|worker| worker.tests).sum();
         cells.push(tests.to_string());
         let lost = if machine.lost.is_some() { " <span class=\"outcome crashed\">lost</span>" } else { "" };
         row(&format!("m{place} {}{lost}", escaped(&machine.name)), &cells)

@@ -27,7 +27,7 @@ pub enum Kind {
     /// pytest's own work from one test to the next.
     Between,
     Idle,
-    /// The session's end: fixtures of the session, plugins.
+    /// Wider fixtures end after the last test that used them, and the session itself.
     End,
     Lost,
     Unknown,
@@ -66,7 +66,7 @@ impl Kind {
             Self::Test => "test",
             Self::Between => "between tests",
             Self::Idle => "idle",
-            Self::End => "end of session",
+            Self::End => "late teardown",
             Self::Lost => "lost",
             Self::Unknown => "unknown",
         }
@@ -159,6 +159,7 @@ pub struct Timeline<'a> {
     pub tests: Vec<Ran<'a>>,
     /// Paths of files that were imported.
     pub files: Vec<&'a str>,
+    rootdir: &'a str,
 }
 
 /// The end of what a worker was doing until now, and what it does next.
@@ -178,6 +179,7 @@ impl<'a> Timeline<'a> {
             workers: BTreeMap::new(),
             tests: Vec::new(),
             files: Vec::new(),
+            rootdir: log.rootdir(),
         };
         let (clocks, leisure) = (Clocks::of(&log.events), Leisure::of(&log.events));
         let mut lanes: BTreeMap<u32, Lane> = BTreeMap::new();
@@ -223,7 +225,7 @@ impl<'a> Timeline<'a> {
             What::Collected { worker, path, start, seconds, .. } => {
                 let from = clocks.at(*worker, *start).unwrap_or(at - seconds);
                 let subject = self.files.len();
-                self.files.push(path);
+                self.files.push(below(path, self.rootdir));
                 if let Some(lane) = lanes.get_mut(worker) {
                     lane.work(*worker, Kind::Import, (from, from + seconds, at), Some(subject), leisure);
                 }
@@ -341,6 +343,11 @@ impl Lane {
         }
         self.then = Kind::Idle;
     }
+}
+
+/// A path as it is named in the project.
+fn below<'a>(path: &'a str, directory: &str) -> &'a str {
+    path.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path)
 }
 
 fn machines(events: &[Event], wall: f64) -> BTreeMap<u32, Machine> {

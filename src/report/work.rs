@@ -34,7 +34,9 @@ impl Leisure {
 
     /// Whether there was a moment in between at which it had nothing to do.
     pub fn any(&self, worker: u32, from: f64, to: f64) -> bool {
-        self.by_worker.get(&worker).is_none_or(|hand| hand.empty.iter().any(|&(since, until)| since < to && until > from))
+        self.by_worker
+            .get(&worker)
+            .is_none_or(|hand| hand.empty.iter().any(|&(since, until)| since < to && until > from))
     }
 
     fn hear(&mut self, event: &Event) {

@@ -13,5 +13,5 @@ pub mod tests;
 
 pub use error::RunError;
 pub use fleet::{Fleet, FleetEvent, FleetPlan};
-pub use recorder::Recorder;
 pub use preparing::{Ground, SessionGround, Variables, prepare};
+pub use recorder::Recorder;
