@@ -159,7 +159,7 @@ pub fn kinds(timeline: &Timeline) -> String {
     for (kind, took) in &kinds {
         let _ = write!(text, "<i class=\"{}\" style=\"flex-grow:{:.5}\"></i>", class(*kind), took / all);
     }
-    text.push_str("</div><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Where the time went\"><table><thead><tr><th scope=\"col\">Kind</th><th scope=\"col\">Worker time</th><th scope=\"col\">Share</th></tr></thead><tbody>");
+    text.push_str("</div><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Where the time went\"><table><thead><tr><th scope=\"col\">Kind</th><th scope=\"col\">Worker time</th><th scope=\"col\">Share</th></tr></thead><tbody>");
     for (kind, took) in &kinds {
         let _ = write!(
             text,
@@ -319,7 +319,7 @@ fn table(label: &str, columns: &[&str], rows: Vec<String>) -> String {
     let head: String = columns.iter().map(|column| format!("<th scope=\"col\">{column}</th>")).collect();
     let rows = rows.concat();
     format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{label}\"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 }
 
