@@ -94,6 +94,11 @@ pub const PLUGIN: &[Template] = files!["":
 /// The block that `cloudist init` puts into a conftest.py.
 pub const CONFTEST: &str = include_str!("../templates/conftest.py");
 
+/// The page of a run's report, and what is put into it.
+pub const REPORT_PAGE: &str = include_str!("../templates/report/report.html");
+pub const REPORT_STYLE: &str = include_str!("../templates/report/report.css");
+pub const REPORT_SCRIPT: &str = include_str!("../templates/report/report.js");
+
 /// Prints what the local interpreter knows about the project's paths.
 pub const INTERPRETER_PROBE: &str = include_str!("../templates/interpreter_probe.py");
 

@@ -98,6 +98,12 @@ pub enum Command {
     /// is over. It is listed, and removed after a question. Runs that are alive are not touched.
     #[command(after_long_help = SWEEP_EXAMPLES)]
     Sweep(SweepArgs),
+    /// Make a report of an earlier run: a timeline, failures, what bounded it and what to change
+    ///
+    /// The events of the last runs of pytest are kept (--keep-events). From those of RUN this writes report.html, one file that needs no network;
+    /// trace.json for Perfetto or chrome://tracing; and events.jsonl, a line for each thing that happened, with its time.
+    #[command(after_long_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
     /// Check what a run needs, here and on EC2, and say what to do
     ///
     /// Looks at this computer first: settings, directories, the interpreter and pytest. Where AWS credentials are set up, then at the account: whose
@@ -189,6 +195,15 @@ Examples:
 
 Exit status: 0 if there are machines that would do; 90 if a setting is wrong, or no machine could
 be had with such settings; 91 if EC2 can't be asked.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  cloudist report                        of the last run, into cloudist-report/
+  cloudist report --list                 the runs that there are
+  cloudist report 19ab4c2d6f1-3e8 --to out
+  cloudist report ci/events.jsonl        of events from elsewhere
+
+Exit status: 0; 90 if there is no such run; 97 if something can't be read or written.";
 
 const SWEEP_EXAMPLES: &str = "\
 Examples:
@@ -308,6 +323,19 @@ pub struct PlanArgs {
     /// Print one JSON document instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run's name, `latest`, a file of events, or a directory with one
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: PathBuf,
+    /// Where to write it
+    #[arg(long, value_name = "DIR", default_value = "cloudist-report")]
+    pub to: PathBuf,
+    /// List the runs whose events are kept, the newest first
+    #[arg(long)]
+    pub list: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ use super::{
     failure::{Failure, exit_code},
     init::project_root,
     line::Line,
-    pytest,
+    pytest, recording,
     remember::Keeper,
     travel,
 };
@@ -123,11 +123,12 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
         }
     };
     let mut keeper = None;
-    let (fleet, result) = run(&mut line, &hello, early, &mut keeper).await;
+    let (mut fleet, result) = run(&mut line, &hello, early, &mut keeper).await;
     let bill = fleet.as_ref().and_then(Fleet::bill).filter(|bill| bill.machines > 0);
     // The local pytest sums up while the machines end; this process stays until both are done, and the run is written down.
+    let record = fleet.as_mut().map(|fleet| recording::end(fleet, &result, bill.as_ref()));
     let farewell = async {
-        let record = async {
+        let remembering = async {
             let trouble = match keeper {
                 Some(keeper) => keeper.close(bill.as_ref()).await,
                 None => None,
@@ -137,10 +138,11 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
             }
         };
         let summing_up = async {
-            line.tell(&end(result, bill.clone())).await;
+            let end = recording::conclude(record, end(result, bill.clone())).await;
+            line.tell(&end).await;
             line.hang_up().await;
         };
-        tokio::join!(summing_up, record);
+        tokio::join!(summing_up, remembering);
     };
     match fleet {
         Some(fleet) => {
@@ -190,6 +192,7 @@ async fn run(
         Ok(variables) => variables,
         Err(failure) => return (Some(fleet), Err(failure)),
     };
+    recording::pytest_started(&mut fleet, hello, &settings);
     let ground = ground(hello, &settings, variables, fleet.run());
     let preparing = task::spawn_blocking(move || prepare(&ground));
     let rules = Rules::new(&settings, hello);
@@ -228,12 +231,13 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
         (None, Err(failure)) => return Err(failure),
     };
     if let Some(early) = early {
-        if same_machines(&early.settings, &settings) {
+        if same_machines(&early.settings, &settings) && recording::covers(&early.settings, &settings) {
             return Ok((early.fleet, settings));
         }
         report_remains(early.fleet.finish().await);
     }
-    let fleet = launch(&settings, Path::new(&hello.python))?;
+    let mut fleet = launch(&settings, Path::new(&hello.python))?;
+    recording::begin(&mut fleet, &settings);
     Ok((fleet, settings))
 }
 

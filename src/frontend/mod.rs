@@ -17,7 +17,9 @@ mod manuals;
 mod plan;
 mod plan_table;
 mod pytest;
+mod recording;
 mod remember;
+mod report;
 mod ssh_run;
 mod sweep;
 mod travel;
@@ -37,6 +39,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::SshRun(args) => ssh_run::ssh_run(args),
         Command::Bake(args) => bake::bake(args),
         Command::Plan(args) => plan::plan(args),
+        Command::Report(args) => report::report(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::IamPolicy(args) => iam_policy::print(&args),

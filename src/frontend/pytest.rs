@@ -22,6 +22,7 @@ use super::{
     failure::{Failure, exit_code},
     interpreter,
     line::Line,
+    recording,
 };
 use crate::{cache, plan::Mode, templates};
 
@@ -71,13 +72,14 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
     drop(command);
 
     // Machines start while pytest does.
-    let fleet = match bridge::launch(&settings, &python) {
+    let mut fleet = match bridge::launch(&settings, &python) {
         Ok(fleet) => fleet,
         Err(failure) => {
             child.kill().await.ok();
             return Err(failure);
         }
     };
+    recording::begin(&mut fleet, &settings);
     let line = Line::open(from_child, to_child)?;
     let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }));
     let (served, status) = tokio::join!(served, follow(&mut child));

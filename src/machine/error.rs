@@ -99,6 +99,20 @@ impl MachineError {
     }
 }
 
+impl Stage {
+    /// Its name in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Boot => "boot",
+            Self::Sync => "sync",
+            Self::Environment => "environment",
+            Self::Init => "init",
+            Self::Serve => "serve",
+        }
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -29,6 +29,11 @@ impl Timings {
         self.began = Instant::now();
     }
 
+    /// What each step took, in the order in which they ended.
+    pub fn steps(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        self.steps.iter().copied()
+    }
+
     /// A step that took its time somewhere else.
     pub fn add(&mut self, step: &'static str, took: Duration) {
         self.steps.push((step, took));

@@ -1,7 +1,8 @@
-//! Plain values that every floor may name: ids, modes, outcomes of a run.
+//! Plain values that every floor may name: ids, modes, outcomes and events of a run.
 //!
 //! Nothing here does I/O, reads a clock, or knows a protocol.
 
+pub mod event;
 mod ids;
 
 pub use ids::{FileId, MachineId, TestId, WorkerId};

@@ -115,6 +115,10 @@ pub struct Settings {
     pub peers: Peers,
     /// For how long machines stay on which something failed.
     pub keep_on_failure: Option<Duration>,
+    /// Where to write a report of the run.
+    pub report: Option<PathBuf>,
+    /// How many runs' events are kept.
+    pub keep_events: u32,
     pub ec2: Ec2Settings,
 }
 
@@ -220,6 +224,8 @@ impl Settings {
             keep_on_failure: read
                 .parsed("keep-on-failure", "a duration of at least 5 seconds (90s, 30m, 1h)", stay)?
                 .flatten(),
+            report: read.text("report")?.filter(|directory| !directory.is_empty()).map(PathBuf::from),
+            keep_events: read.parsed("keep-events", "a whole number", keyword)?.unwrap_or(20),
             ec2: Ec2Settings::read(&read)?,
         })
     }

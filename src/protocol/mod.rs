@@ -4,6 +4,7 @@
 
 pub mod bridge;
 pub mod frame;
+pub mod results;
 pub mod runner;
 
 pub use frame::{Frame, FrameCodec, FrameError};

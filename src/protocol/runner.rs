@@ -164,7 +164,9 @@ pub enum FromRunner {
         deselected: Vec<String>,
         errors: u32,
         first: bool,
-        /// What the import took.
+        /// When the import began, in seconds by the machine's clock, and how long it took.
+        #[serde(default)]
+        start: f64,
         #[serde(default)]
         seconds: f64,
         #[serde(default)]

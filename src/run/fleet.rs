@@ -16,12 +16,13 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
-use super::{Registration, peers::Peers};
+use super::{Recorder, Registration, peers::Peers};
 use crate::{
     machine::{self, Command, Event, MachineError, Preparation},
-    model::MachineId,
+    model::{MachineId, event::What},
     provider::{Bill, LaunchRequest, Lease, LeaseEvent, Provider, ProviderError, ec2::Baking},
     registry::{Source, WorkerInfo},
+    text,
 };
 
 /// Machine messages waiting for the coordinator; beyond it machines wait, and so do their runners.
@@ -94,6 +95,7 @@ pub struct Fleet {
     differences: BTreeSet<String>,
     /// What happened before anybody asked.
     held: VecDeque<FleetEvent>,
+    recorder: Recorder,
 }
 
 struct Member {
@@ -129,6 +131,7 @@ impl Fleet {
             machine_of: HashMap::new(),
             differences: BTreeSet::new(),
             held: VecDeque::new(),
+            recorder: Recorder::default(),
         }
     }
 
@@ -167,6 +170,24 @@ impl Fleet {
         self.provider.bill()
     }
 
+    /// From now on, what happens is written down.
+    pub fn record(&mut self, recorder: Recorder) {
+        self.recorder = recorder;
+    }
+
+    pub fn recorder_mut(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Nothing more is written down.
+    pub fn take_recorder(&mut self) -> Recorder {
+        std::mem::take(&mut self.recorder)
+    }
+
     /// The run's name.
     pub fn run(&self) -> &str {
         &self.plan.run
@@ -200,6 +221,14 @@ impl Fleet {
         if let Some(trouble) = self.registration.trouble() {
             return FleetEvent::Note(trouble);
         }
+        let event = self.occurs().await;
+        if let FleetEvent::Machine(machine, event) = &event {
+            record(&self.recorder, *machine, event);
+        }
+        event
+    }
+
+    async fn occurs(&mut self) -> FleetEvent {
         loop {
             while let Some((machine, command)) = self.peers.poll_command() {
                 self.tell(machine, command);
@@ -295,6 +324,7 @@ impl Fleet {
     /// Ends every machine and gives them back. Whatever they still say is dropped. An error means that something may be
     /// left; the answer tells of what stays on purpose.
     pub async fn finish(mut self) -> Result<Option<String>, ProviderError> {
+        self.take_recorder().discard();
         for (machine, member) in &self.machines {
             if let Some(&time) = self.kept.get(machine) {
                 member.commands.send(Command::Stay(time)).ok();
@@ -334,7 +364,11 @@ impl Fleet {
     fn leased(&mut self, event: LeaseEvent) -> FleetEvent {
         match event {
             LeaseEvent::Ready(lease) => self.admit(*lease),
-            LeaseEvent::Failed { name, error, .. } => FleetEvent::NotLeased { name, error },
+            LeaseEvent::Failed { name, error, .. } => {
+                let reason = || text::chain(&error);
+                self.recorder.note(|| What::NotLeased { name: name.clone(), reason: reason() });
+                FleetEvent::NotLeased { name, error }
+            }
             LeaseEvent::Note(text) => FleetEvent::Note(text),
         }
     }
@@ -343,6 +377,7 @@ impl Fleet {
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (machine, name, workers) = (lease.machine, lease.name.clone(), lease.workers);
         self.registration.admit(&lease);
+        self.recorder.note(|| What::Leased { machine: machine.0, name: name.clone(), workers });
         self.machines.insert(machine, Member { name: name.clone(), commands, over: false });
         let life = machine::run(
             machine::Start {
@@ -375,5 +410,27 @@ impl Fleet {
         self.registration.forget(machine);
         let lost = MachineError::Broken { machine: member.name.clone(), detail: error.to_string() };
         Some(FleetEvent::Machine(machine, Event::Lost(lost)))
+    }
+}
+
+/// Writes down what a machine tells of itself. What its workers tell is the run's.
+fn record(recorder: &Recorder, machine: MachineId, event: &Event) {
+    let machine = machine.0;
+    match event {
+        Event::Entered(stage) => recorder.note(|| What::Stage { machine, stage: stage.word().into() }),
+        Event::Prepared(facts) => recorder.note(|| What::Prepared {
+            machine,
+            platform: facts.platform.clone(),
+            cpus: facts.cpus,
+            init_cached: facts.init_cached,
+            steps: facts.timings.steps().map(|(step, took)| (step.to_owned(), took.as_secs_f64())).collect(),
+            sent: facts.timings.sent,
+        }),
+        Event::Leaving { within } => {
+            recorder.note(|| What::MachineLeaving { machine, within: within.as_secs_f64() });
+        }
+        Event::Lost(error) => recorder.note(|| What::MachineGone { machine, reason: Some(text::chain(error)) }),
+        Event::Ended => recorder.note(|| What::MachineGone { machine, reason: None }),
+        Event::InitOutput(_) | Event::Differs(_) | Event::Message(..) | Event::Contents(_) => {}
     }
 }

@@ -148,6 +148,8 @@ class Taking:
             terminalreporter.write_line(closing_line(self.run.summary))
         if self.run.summary.get("bill") and self.config.option.verbose >= -1:
             terminalreporter.write_line(self.run.summary["bill"])
+        if self.run.summary.get("report"):
+            terminalreporter.write_line(self.run.summary["report"])
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:

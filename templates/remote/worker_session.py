@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 import types
-from time import perf_counter
+from time import perf_counter, time
 
 import pytest
 from _pytest.config import ConftestImportFailure
@@ -205,7 +205,7 @@ class WorkerPlugin:
         else:
             answer = self._channel.ask({"t": "file", "file": file})
             spec, known = answer["spec"], answer["names"]
-        began = perf_counter()
+        start, began = time(), perf_counter()
         collected = self._collection.collect(file, spec)
         seconds = perf_counter() - began
         names = self._tests.add(file, collected.items)
@@ -220,6 +220,7 @@ class WorkerPlugin:
             "deselected": collected.deselected,
             "errors": collected.errors,
             "first": first,
+            "start": round(start, 6),
             "seconds": round(seconds, 6),
             "notfound": collected.notfound,
             "notfound_messages": collected.notfound_messages,

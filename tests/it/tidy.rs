@@ -12,7 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("templates", &[]),
     ("plan", &["templates"]),
-    ("protocol", &[]),
+    ("protocol", &["model"]),
     ("scheduler", &["model"]),
     ("cache", &[]),
     ("ssh", &["text"]),
@@ -21,6 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("environment", &["cache", "plan", "snapshot", "templates"]),
     ("provider", &["cache", "model", "plan", "ssh", "templates", "text"]),
     ("history", &["cache"]),
+    ("report", &["model", "templates"]),
     ("machine", &["environment", "model", "protocol", "provider", "snapshot", "ssh", "templates", "text"]),
     (
         "run",
@@ -47,10 +48,12 @@ const ROOMS: &[(&str, &[&str])] = &[
             "environment",
             "history",
             "machine",
+            "model",
             "plan",
             "protocol",
             "provider",
             "registry",
+            "report",
             "run",
             "snapshot",
             "ssh",
@@ -61,7 +64,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that only compute: no files, no network, no clock, no environment.
-const PURE: [&str; 5] = ["model", "plan", "protocol", "scheduler", "text"];
+const PURE: [&str; 6] = ["model", "plan", "protocol", "report", "scheduler", "text"];
 
 const IMPURE: [&str; 9] = [
     "std::fs",

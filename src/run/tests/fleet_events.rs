@@ -8,7 +8,7 @@ use super::{TestRun, memory::Ran, workers::Phase};
 use crate::{
     history::Outcome,
     machine::{Command, Event, ExitText, MachineError},
-    model::{FileId, MachineId, TestId, WorkerId},
+    model::{FileId, MachineId, TestId, WorkerId, event::What},
     protocol::{
         TestName, WireTest,
         bridge::{Level, ToPlugin},
@@ -71,6 +71,9 @@ impl TestRun<'_> {
             Event::Entered(_) | Event::InitOutput(_) | Event::Differs(_) | Event::Contents(_) => {}
             Event::Prepared(_) => {
                 let workers = self.workers.of(machine);
+                for worker in &workers {
+                    self.record(|| What::WorkerStarted { worker: worker.0, machine: machine.0 });
+                }
                 self.fleet.tell(machine, Command::Start { workers, count: self.rules.workers });
             }
             Event::Message(message, blob) => self.on_message(machine, message, blob)?,
@@ -124,6 +127,7 @@ impl TestRun<'_> {
     fn on_message(&mut self, machine: MachineId, message: FromRunner, blob: Bytes) -> Result<(), RunError> {
         match message {
             FromRunner::Up { worker, info, .. } => {
+                self.record(|| What::WorkerUp { worker, machine: machine.0 });
                 self.workers.enter(WorkerId(worker), Phase::Up);
                 self.say_what_was_unsaid();
                 let name = self.fleet.name(machine).to_owned();
@@ -138,10 +142,15 @@ impl TestRun<'_> {
                 deselected,
                 errors,
                 first,
-                seconds,
                 notfound,
                 notfound_messages,
+                start,
+                seconds,
             } => {
+                if self.fleet.recorder().is_on() && self.book.knows(FileId(file)) {
+                    let (path, tests) = (self.book.path(FileId(file)).to_owned(), tests.len() as u32);
+                    self.record(|| What::Collected { worker, file, path, tests, errors, first, start, seconds });
+                }
                 if first {
                     let found = Found { names: tests, deselected, errors, seconds, notfound, notfound_messages };
                     self.on_collected(WorkerId(worker), FileId(file), found, blob);
@@ -153,13 +162,16 @@ impl TestRun<'_> {
                     self.will_be_looked_at(WorkerId(worker));
                 }
                 self.memory.torn_down(test_id((file, index)), failed, seconds);
+                self.fleet.recorder().late(worker, file, index, &blob);
                 self.tell_plugin(&ToPlugin::Late { worker, file, index, failed }, blob);
             }
             FromRunner::Missing { worker, tests } => {
+                self.record(|| What::Recalled { worker, tests: tests.len() as u32, files: 0 });
                 let tests = tests.into_iter().map(test_id).collect();
                 let _ = self.input(Input::Missing { worker: WorkerId(worker), tests });
             }
             FromRunner::Recalled { worker, tests, files } => {
+                self.record(|| What::Recalled { worker, tests: tests.len() as u32, files: files.len() as u32 });
                 let tests = tests.into_iter().map(test_id).collect();
                 let files = files.into_iter().map(FileId).collect();
                 let _ = self.input(Input::Returned { worker: WorkerId(worker), tests, files });
@@ -169,6 +181,7 @@ impl TestRun<'_> {
                 self.tell_plugin(&ToPlugin::Output { worker, stream }, blob);
             }
             FromRunner::Down { worker, exitstatus, stopped } => {
+                self.record(|| What::WorkerDown { worker });
                 self.workers.enter(WorkerId(worker), Phase::Down);
                 let _ = self.input(Input::WorkerRetired { worker: WorkerId(worker) });
                 self.tell_plugin(&ToPlugin::WorkerDown { worker, exitstatus, stopped }, blob);
@@ -193,6 +206,7 @@ impl TestRun<'_> {
     }
 
     fn on_failed(&mut self, worker: WorkerId, kind: String, message: String) {
+        self.record(|| What::WorkerDied { worker: worker.0, reason: message.trim_end().into(), test: None });
         self.workers.enter(worker, Phase::Down);
         // If it was a fresh process that is awaited, it won't come.
         let _ = self.input(Input::WorkerDied { worker, running: None, collecting: None, slot: Slot::Gone });
@@ -257,6 +271,7 @@ impl TestRun<'_> {
             }
         }
         self.workers.worked(WorkerId(worker));
+        self.fleet.recorder().results(worker, &tests, &drop, &blob);
         self.tell_plugin(&ToPlugin::Results { worker, tests, drop }, blob);
     }
 
@@ -289,6 +304,11 @@ impl TestRun<'_> {
             return;
         }
         let running = death.running.map(test_id);
+        self.record(|| What::WorkerDied {
+            worker: worker.0,
+            reason: format!("it ended with {how}\n{}", death.stderr).trim_end().into(),
+            test: running.map(|test| self.book.nodeid(test)),
+        });
         let collecting = death.collecting.map(FileId);
         let leaving = self.leaving.contains(&machine);
         if leaving && matches!(-death.status, SIGKILL | SIGTERM) {
@@ -312,6 +332,7 @@ impl TestRun<'_> {
         match slot {
             Slot::Returns => {
                 self.workers.enter(worker, Phase::Expected);
+                self.record(|| What::WorkerStarted { worker: worker.0, machine: machine.0 });
                 self.fleet.tell(machine, Command::Spawn(worker));
             }
             Slot::Gone => self.workers.enter(worker, Phase::Down),

@@ -25,7 +25,7 @@ pub use self::{
 use super::{Fleet, RunError};
 use crate::{
     machine::Preparation,
-    model::MachineId,
+    model::{MachineId, event::What},
     plan::{Collect, Mode, Settings},
     protocol::{
         Frame,
@@ -249,6 +249,11 @@ impl<'a> TestRun<'a> {
     fn tell_plugin(&self, message: &ToPlugin, blob: Bytes) {
         // A plugin that is gone is noticed by its side of the bridge.
         self.bridge.outgoing.try_send(Frame::with_blob(message, blob)).ok();
+    }
+
+    /// Writes down what happens, where anything is written down.
+    fn record(&self, what: impl FnOnce() -> What) {
+        self.fleet.recorder().note(what);
     }
 
     fn note(&self, level: Level, text: impl Into<String>, help: Option<String>) {

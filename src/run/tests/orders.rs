@@ -9,7 +9,7 @@ use super::{ABORT_PATIENCE, Stopping, TestRun};
 use crate::{
     history::Outcome,
     machine::Command,
-    model::{FileId, WorkerId},
+    model::{FileId, WorkerId, event::What},
     protocol::bridge::ToPlugin,
     scheduler::{Action, GiveUpReason, Subject, Work},
 };
@@ -30,6 +30,7 @@ impl TestRun<'_> {
             Action::Recall { worker, count } => self.tell_worker(worker, Command::Recall { worker, count }),
             Action::CloseWorker { worker } => self.tell_worker(worker, Command::Close(worker)),
             Action::CollectionComplete { tests } => {
+                self.record(|| What::CollectionComplete { tests });
                 self.tell_plugin(&ToPlugin::CollectionComplete { total: tests }, Bytes::new());
             }
             Action::GiveUp { subject, reason } => self.give_up(subject, reason),
@@ -44,6 +45,8 @@ impl TestRun<'_> {
             Work::Collect { execute } => (None, execute),
             Work::Tests(indices) => (Some(self.book.run_tests(file, &indices)), true),
         };
+        let count = tests.as_ref().map(|tests| tests.len() as u32);
+        self.record(|| What::Given { worker: worker.0, file: file.0, tests: count, execute });
         self.tell_worker(worker, Command::Run { worker, file, spec, tests, execute });
     }
 
@@ -71,6 +74,10 @@ impl TestRun<'_> {
             Subject::Test(test) => (Some(self.book.nodeid(test)), None),
             Subject::File(file) => (None, Some(self.book.path(file).to_owned())),
         };
+        self.record(|| What::Lost {
+            subject: nodeid.clone().or_else(|| path.clone()).unwrap_or_default(),
+            reason: message.clone(),
+        });
         self.tell_plugin(&ToPlugin::Lost { nodeid, path, message }, Bytes::new());
     }
 
