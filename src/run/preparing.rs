@@ -81,6 +81,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         directories: ground.further.clone(),
         files: ground.extra_files.iter().cloned().chain(carried_files).collect(),
         home: env::home_dir(),
+        kept_back: [cache::directory(), cache::state_directory()].into_iter().flatten().collect(),
         // Without a cache every file is read anew, which is slower and just as right.
         cache_dir: cache::directory().ok(),
         limits: Limits { bytes: ground.limit, ..Limits::default() },

@@ -32,6 +32,8 @@ pub struct Request {
     /// Extra files: paths or patterns, relative to `cwd`.
     pub files: Vec<String>,
     pub home: Option<PathBuf>,
+    /// What stays here whatever else is said: where keys and records of runs are kept.
+    pub kept_back: Vec<PathBuf>,
     /// Where the stat cache is kept; without it every file is read.
     pub cache_dir: Option<PathBuf>,
     pub limits: Limits,
@@ -86,6 +88,7 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
         }
     }
     findings.extend(extra.found);
+    keep_back(&mut findings, &request.kept_back, &wishes.cwd.real);
     findings.entry(wishes.cwd.real.clone()).or_insert(Found::Directory);
     links::settle_all(&mut findings, &plan.layout, &mut warnings)?;
 
@@ -130,6 +133,14 @@ impl Request {
     fn bounds(&self) -> Bounds {
         let most = self.limits.files.saturating_mul(4).saturating_add(10_000);
         Bounds { entries: usize::try_from(most).unwrap_or(usize::MAX), depth: None, threads: self.threads }
+    }
+}
+
+/// A directory that holds all of the project can't stay behind.
+fn keep_back(findings: &mut Findings, directories: &[PathBuf], cwd: &Path) {
+    let directories = directories.iter().filter_map(|directory| directory.canonicalize().ok());
+    for directory in directories.filter(|directory| !cwd.starts_with(directory)) {
+        findings.retain(|path, _| !path.starts_with(&directory));
     }
 }
 

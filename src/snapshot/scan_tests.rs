@@ -61,6 +61,7 @@ impl Disk {
             files: Vec::new(),
             home: Some(self.base().join("home")),
             cache_dir: None,
+            kept_back: Vec::new(),
             limits: Limits::default(),
             threads: 2,
         }
@@ -146,6 +147,20 @@ fn caches_environments_and_repositories_are_left_out() {
         disk.paths(),
         ["0/proj/a", "0/proj/fake/CACHEDIR.TAG", "0/proj/node_modules/kept.js", "0/proj/sub", "0/proj/t.py"]
     );
+}
+
+#[test]
+fn what_is_kept_back_is_left_out_unless_the_project_is_in_it() {
+    let disk = Disk::new();
+    disk.files(&["t.py", "state/key", "state/logs/x", "stated/x"]);
+    let project = disk.request().rootdir;
+    let paths = |kept_back: Vec<PathBuf>, files: Vec<String>| {
+        paths(&take(&Request { kept_back, files, ..disk.request() }).unwrap())
+    };
+    let state = vec![project.join("state"), project.join("none")];
+    assert_eq!(paths(state.clone(), vec![]), ["0/proj/stated/x", "0/proj/t.py"]);
+    assert_eq!(paths(state, vec!["state/key".into()]), ["0/proj/stated/x", "0/proj/t.py"]);
+    assert_eq!(paths(vec![project], vec![]).len(), 4);
 }
 
 #[test]
