@@ -8,6 +8,8 @@ use super::{
     history::{HistoryArgs, ListArgs},
     machines::args::MachinesCommand,
     manuals::{CompletionsArgs, ManArgs},
+    report::{self, ReportArgs},
+    sweep::{self, SweepArgs},
 };
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
 
@@ -96,13 +98,13 @@ pub enum Command {
     /// A run removes what it made, and machines that nobody speaks to end by themselves; what is left when a run was killed (a security group, a
     /// launch template, machines within their lease) is found by the records on this computer, and by the tags of things whose lease
     /// is over. It is listed, and removed after a question. Runs that are alive are not touched.
-    #[command(after_long_help = SWEEP_EXAMPLES)]
+    #[command(after_long_help = sweep::EXAMPLES)]
     Sweep(SweepArgs),
     /// Make a report of an earlier run: a timeline, failures, what bounded it and what to change
     ///
     /// The events of the last runs of pytest are kept (--keep-events). From those of RUN this writes report.html, one file that needs no network;
     /// trace.json for Perfetto or chrome://tracing; and events.jsonl, a line for each thing that happened, with its time.
-    #[command(after_long_help = REPORT_EXAMPLES)]
+    #[command(after_long_help = report::EXAMPLES)]
     Report(ReportArgs),
     /// Check what a run needs, here and on EC2, and say what to do
     ///
@@ -195,26 +197,6 @@ Examples:
 
 Exit status: 0 if there are machines that would do; 90 if a setting is wrong, or no machine could
 be had with such settings; 91 if EC2 can't be asked.";
-
-const REPORT_EXAMPLES: &str = "\
-Examples:
-  cloudist report                        of the last run, into cloudist-report/
-  cloudist report --list                 the runs that there are
-  cloudist report 19ab4c2d6f1-3e8 --to out
-  cloudist report ci/events.jsonl        of events from elsewhere
-
-Exit status: 0; 90 if there is no such run; 97 if something can't be read or written.";
-
-const SWEEP_EXAMPLES: &str = "\
-Examples:
-  cloudist sweep                       what this user left, from this computer
-  cloudist sweep --dry-run             list it only
-  cloudist sweep --all --all-regions   everybody's that is overdue, wherever it is
-  cloudist sweep --yes                 ask nothing, for instance at the end of a CI job
-
-Exit status: 0 if nothing is left; 1 if something was listed and not removed, because of --dry-run,
-the answer, or because there was no terminal to ask on and no --yes; 90 if a setting is wrong; 91
-if something could not be looked at or removed.";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
@@ -323,44 +305,6 @@ pub struct PlanArgs {
     /// Print one JSON document instead of a table
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct ReportArgs {
-    /// A run's name, `latest`, a file of events, or a directory with one
-    #[arg(value_name = "RUN", default_value = "latest")]
-    pub run: PathBuf,
-    /// Where to write it
-    #[arg(long, value_name = "DIR", default_value = "cloudist-report")]
-    pub to: PathBuf,
-    /// List the runs whose events are kept, the newest first
-    #[arg(long)]
-    pub list: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct SweepArgs {
-    /// Also what others rented in this account, if its lease is over
-    #[arg(long)]
-    pub all: bool,
-    /// Also machines that were kept for the next run (--cd-keep) and whose time is not over
-    #[arg(long)]
-    pub kept: bool,
-    /// Remove it without asking
-    #[arg(short = 'y', long)]
-    pub yes: bool,
-    /// List it and remove nothing
-    #[arg(long, conflicts_with = "yes")]
-    pub dry_run: bool,
-    /// The AWS region whose tags are looked at [default: that of the settings, else of the AWS configuration]
-    #[arg(long, alias = "cd-region", value_name = "REGION")]
-    pub region: Option<String>,
-    /// Look at the tags of every region that the account may use
-    #[arg(long)]
-    pub all_regions: bool,
-    /// The profile of the AWS configuration [default: that of the settings, else AWS_PROFILE, else its default]
-    #[arg(long, alias = "cd-profile", value_name = "NAME")]
-    pub profile: Option<String>,
 }
 
 #[derive(Debug, Args)]

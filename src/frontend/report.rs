@@ -7,10 +7,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
+use clap::Args;
 use flate2::read::MultiGzDecoder;
 
 use super::{
-    args::ReportArgs,
     failure::{Failure, exit_code},
     recording,
 };
@@ -22,6 +22,28 @@ use crate::{
 const PAGE: &str = "report.html";
 const TRACE: &str = "trace.json";
 const EVENTS: &str = "events.jsonl";
+
+pub const EXAMPLES: &str = "\
+Examples:
+  cloudist report                        of the last run, into cloudist-report/
+  cloudist report --list                 the runs that there are
+  cloudist report 19ab4c2d6f1-3e8 --to out
+  cloudist report ci/events.jsonl        of events from elsewhere
+
+Exit status: 0; 90 if there is no such run; 97 if something can't be read or written.";
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A run's name, `latest`, a file of events, or a directory with one
+    #[arg(value_name = "RUN", default_value = "latest")]
+    pub run: PathBuf,
+    /// Where to write it
+    #[arg(long, value_name = "DIR", default_value = "cloudist-report")]
+    pub to: PathBuf,
+    /// List the runs whose events are kept, the newest first
+    #[arg(long)]
+    pub list: bool,
+}
 
 pub fn report(args: &ReportArgs) -> Result<u8, Failure> {
     if args.list {

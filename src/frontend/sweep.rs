@@ -2,8 +2,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use clap::Args;
+
 use super::{
-    args::SweepArgs,
     bridge, config,
     failure::{Failure, exit_code},
     plan::failure,
@@ -20,6 +21,42 @@ use crate::{
 
 /// Something was found and is still there, as was wished.
 const LEFT: u8 = 1;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  cloudist sweep                       what this user left, from this computer
+  cloudist sweep --dry-run             list it only
+  cloudist sweep --all --all-regions   everybody's that is overdue, wherever it is
+  cloudist sweep --yes                 ask nothing, for instance at the end of a CI job
+
+Exit status: 0 if nothing is left; 1 if something was listed and not removed, because of --dry-run,
+the answer, or because there was no terminal to ask on and no --yes; 90 if a setting is wrong; 91
+if something could not be looked at or removed.";
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Also what others rented in this account, if its lease is over
+    #[arg(long)]
+    pub all: bool,
+    /// Also machines that were kept for the next run (--cd-keep) and whose time is not over
+    #[arg(long)]
+    pub kept: bool,
+    /// Remove it without asking
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// List it and remove nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// The AWS region whose tags are looked at [default: that of the settings, else of the AWS configuration]
+    #[arg(long, alias = "cd-region", value_name = "REGION")]
+    pub region: Option<String>,
+    /// Look at the tags of every region that the account may use
+    #[arg(long)]
+    pub all_regions: bool,
+    /// The profile of the AWS configuration [default: that of the settings, else AWS_PROFILE, else its default]
+    #[arg(long, alias = "cd-profile", value_name = "NAME")]
+    pub profile: Option<String>,
+}
 
 pub fn sweep(args: &SweepArgs) -> Result<u8, Failure> {
     let mut flags = Flags::new();

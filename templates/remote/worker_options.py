@@ -85,6 +85,10 @@ def neutralise(config, basetemp, worker_id):
     for name, value in RESET.items():
         if hasattr(option, name) or name == "loadgroup":
             setattr(option, name, value)
+    rerunfailures = config.pluginmanager.get_plugin("rerunfailures")
+    if hasattr(rerunfailures, "works_with_current_xdist"):
+        # Without pytest-xdist it holds that a worker can't tell more than one outcome of a test, and keeps failures to itself.
+        rerunfailures.works_with_current_xdist = lambda: True
     given = option.basetemp
     if given:
         os.makedirs(given, mode=0o700, exist_ok=True)
