@@ -25,7 +25,7 @@ class Worker:
     def __init__(self, pool, number, deadline=None):
         self.number = number
         self.pid = None
-        self.up = self.said_last = False
+        self.up = self.said_last = self._heard_all = False
         self.queue = Queue()
         self._pool = pool
         self._deadline = deadline
@@ -69,6 +69,8 @@ class Worker:
 
     def _read_results(self):
         """Merges all that is there into as few frames as possible."""
+        if self._heard_all:
+            return
         total = 0
         while total < MERGED_BYTES:
             data = read_some(self._results)
@@ -78,6 +80,7 @@ class Worker:
             self._records += data
         if not total:
             if data == b"":
+                self._heard_all = True
                 self._runner.intake.forget(self._results)
                 self._pool.fell_silent(self)
             return
@@ -182,6 +185,8 @@ class Worker:
             self._read_output(reader)
 
     def _read_output(self, reader):
+        # What a test writes comes after the results of those before it.
+        self._read_results()
         data = read_some(reader, 1 << 16)
         stream = self._outputs[reader]
         if not data:

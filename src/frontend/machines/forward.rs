@@ -45,9 +45,7 @@ pub async fn forward(args: ForwardArgs) -> Result<u8, Failure> {
             accepted = listener.accept() => if let Ok((stream, _)) = accepted {
                 connections.spawn(lead(session.clone(), stream, there));
             },
-            Some(ended) = connections.join_next() => if let Ok(Err(message)) = ended {
-                eprintln!("cloudist: {message}");
-            },
+            Some(_) = connections.join_next() => {}
             why = &mut closed => {
                 let message = format!("the connection to {} ended: {}", place.machine.name, text::chain(&why));
                 break Err(Failure::new(exit_code::NO_MACHINE, message));
@@ -70,9 +68,12 @@ fn ports(text: &str) -> Option<(u16, u16)> {
 }
 
 /// One connection, until both directions have ended or one has broken.
-async fn lead(session: Session, stream: TcpStream, port: u16) -> Result<(), String> {
-    let Child { stdin: mut there, mut stdout, stderr, process } =
-        session.dial(HOST, port).await.map_err(|error| format!("port {port} there: {}", text::chain(&error)))?;
+async fn lead(session: Session, stream: TcpStream, port: u16) {
+    let Child { stdin: mut there, mut stdout, stderr, process } = match session.dial(HOST, port).await {
+        Ok(child) => child,
+        // Said before whoever connected sees the end.
+        Err(error) => return eprintln!("cloudist: port {port} there: {}", text::chain(&error)),
+    };
     drop(stderr);
     stream.set_nodelay(true).ok();
     let (mut read, mut write) = stream.into_split();
@@ -101,7 +102,6 @@ async fn lead(session: Session, stream: TcpStream, port: u16) -> Result<(), Stri
     };
     tokio::join!(out, back);
     drop(process);
-    Ok(())
 }
 
 #[cfg(test)]
