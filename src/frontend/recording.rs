@@ -26,7 +26,7 @@ use crate::{
 
 /// Where the events of runs are kept.
 pub fn directory() -> io::Result<PathBuf> {
-    Ok(cache::state_directory()?.join("runs"))
+    Ok(cache::state_directory()?.join("events"))
 }
 
 /// The run's clock starts; from here on what happens to its machines is written down.

@@ -78,7 +78,7 @@ def test_a_run_that_was_killed_leaves_what_it_had(tmp_path: pathlib.Path) -> Non
     """Cut anywhere, the events make a report, or are said to be none."""
     project = suites.write(suites.many(4, 50), tmp_path)
     assert suites.run(project, "--", "-q").returncode == 0
-    (kept,) = (project / ".state" / "runs").iterdir()
+    (kept,) = (project / ".state" / "events").iterdir()
     whole = kept.read_bytes()
     for part in (0.3, 0.6, 0.9):
         kept.write_bytes(whole[: int(len(whole) * part)])
