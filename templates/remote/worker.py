@@ -4,6 +4,7 @@ Stays single-threaded and imports nothing of the project, so that every worker s
 would. Never runs a test itself.
 """
 
+import atexit
 import errno
 import fcntl
 import gc
@@ -197,7 +198,10 @@ class Zygote:
             if pid in self._workers:
                 self._workers.discard(pid)
                 status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-                self._link.send({"t": "ended", "pid": pid, "status": status})
+                try:
+                    self._link.send({"t": "ended", "pid": pid, "status": status})
+                except ConnectionError:
+                    self._end()
 
     def _end(self):
         """The runner is gone, or done: no worker outlives that."""
@@ -207,7 +211,9 @@ class Zygote:
             except OSError as error:
                 if error.errno != errno.ESRCH:
                     os.kill(pid, signal.SIGKILL)
-        sys.exit(0)
+        atexit._run_exitfuncs()
+        # Nothing is left to be flushed, and taking pytest apart would only take time.
+        os._exit(0)
 
 
 def install(sources):
