@@ -56,6 +56,23 @@ VARIED = {
 }
 
 
+SHOWN = {
+    "pyproject.toml": VARIED["pyproject.toml"],
+    "tests/test_orders.py": VARIED["tests/test_orders.py"],
+    "tests/test_stock.py": VARIED["tests/test_stock.py"].replace("def test_query(database):", "def test_query(store):"),
+    "tests/test_slow.py": VARIED["tests/test_slow.py"],
+    **{
+        f"tests/test_{name}.py": (
+            "import time\nimport pytest\n"
+            f"time.sleep({0.1 + 0.05 * place})\n"
+            f"@pytest.mark.parametrize('n', range({24 - 3 * place}))\n"
+            f"def test_{name}(n):\n    time.sleep(0.01 * (n % {5 + place}))\n"
+        )
+        for place, name in enumerate(("cart", "customers", "invoices", "prices", "shipping"))
+    },
+}
+
+
 def many(files: int, tests: int) -> Dict[str, str]:
     """A suite of trivial tests."""
     body = f"import pytest\n@pytest.mark.parametrize('n', range({tests}))\ndef test_trivial(n):\n    assert n >= 0\n"
@@ -71,14 +88,19 @@ def write(suite: Dict[str, str], directory: pathlib.Path) -> pathlib.Path:
     return directory
 
 
-def cloudist(directory: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs the tool in a directory that also holds what it keeps."""
+def environment(directory: pathlib.Path) -> Dict[str, str]:
+    """What is kept goes below the directory."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     state = {"CLOUDIST_STATE_DIR": str(directory / ".state"), "CLOUDIST_CACHE_DIR": str(directory / ".cache")}
+    return {**keep, **state, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def cloudist(directory: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the tool in a directory that also holds what it keeps."""
     return subprocess.run(
         [BINARY, *arguments],
         cwd=directory,
-        env={**keep, **state, "AWS_EC2_METADATA_DISABLED": "true"},
+        env=environment(directory),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
