@@ -71,10 +71,10 @@ fn in_time(forecast: &Forecast, work: Option<&Work>) -> String {
     let chosen = forecast.choice.workers;
     let dollars = worker_hour(forecast);
     let mut text = format!("\n\n{:>9}{:>12}{:>11}\n", "workers", "time", "$");
-    for with in work.teams(chosen, MOST_CHOSEN) {
-        let mark = if with.workers == chosen { "  *" } else { "" };
-        let cost = dollars * f64::from(with.workers) * with.takes.as_secs_f64() / 3600.0;
-        text += &format!("{:>9}{:>12}{cost:>11.4}{mark}\n", with.workers, team::rounded(with.takes));
+    for row in work.teams(chosen, MOST_CHOSEN) {
+        let mark = if row.workers == chosen { "  *" } else { "" };
+        let cost = dollars * f64::from(row.workers) * row.takes.as_secs_f64() / 3600.0;
+        text += &format!("{:>9}{:>12}{cost:>11.4}{mark}\n", row.workers, team::rounded(row.takes));
     }
     text
 }
