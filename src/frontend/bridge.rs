@@ -188,9 +188,7 @@ async fn run(
         Err(failure) => return (None, Err(failure)),
     };
     line.tell(&plan_message(fleet.run(), &settings)).await;
-    if let Some(text) = team::explanation(&settings, Path::new(&hello.cwd)) {
-        line.tell(&ToPlugin::Note { level: Level::Info, text, help: None }).await;
-    }
+    team::explain(line, &settings, Path::new(&hello.cwd)).await;
     let variables = match travel::variables(&settings) {
         Ok(variables) => variables,
         Err(failure) => return (Some(fleet), Err(failure)),

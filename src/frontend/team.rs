@@ -4,13 +4,14 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use super::{init::project_root, remember};
+use super::{init::project_root, line::Line, remember};
 use crate::{
     history::Durations,
     plan::{
         Mode, ProviderKind, Settings,
         workers::{MOST_CHOSEN, Work},
     },
+    protocol::bridge::{Level, ToPlugin},
 };
 
 /// Settles on a number of workers where it was left open. Without a history the one that is set stays.
@@ -20,8 +21,14 @@ pub fn choose(settings: &mut Settings, dir: &Path) {
     settings.num_workers = work.team(target, most(settings)).workers;
 }
 
-/// What the user is told of that choice.
-pub fn explanation(settings: &Settings, dir: &Path) -> Option<String> {
+/// Tells the user of that choice.
+pub async fn explain(line: &Line, settings: &Settings, dir: &Path) {
+    if let Some(text) = explanation(settings, dir) {
+        line.tell(&ToPlugin::Note { level: Level::Info, text, help: None }).await;
+    }
+}
+
+fn explanation(settings: &Settings, dir: &Path) -> Option<String> {
     let target = settings.target?;
     let Some(work) = work(settings, dir) else {
         return Some(format!(
