@@ -19,7 +19,7 @@ use super::{
     line::Line,
     pytest, recording,
     remember::Keeper,
-    travel,
+    team, travel,
 };
 use crate::{
     environment::{self, Request, Wish},
@@ -188,6 +188,7 @@ async fn run(
         Err(failure) => return (None, Err(failure)),
     };
     line.tell(&plan_message(fleet.run(), &settings)).await;
+    team::explain(line, &settings, Path::new(&hello.cwd)).await;
     let variables = match travel::variables(&settings) {
         Ok(variables) => variables,
         Err(failure) => return (Some(fleet), Err(failure)),

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::failure::{Failure, exit_code};
+use super::{
+    failure::{Failure, exit_code},
+    team,
+};
 use crate::{
     plan::{ConfigFile, Flags, ProviderKind, Settings, Sources},
     provider::ec2,
@@ -18,6 +21,7 @@ pub fn settings(flags: Flags, flag_prefix: &'static str, dir: &Path) -> Result<S
     let sources = Sources { flag_prefix, flags, variables: variables(), file: config_file(dir)? };
     let mut settings = Settings::merge(&sources).map_err(crate::run::RunError::from)?;
     settings.provider.get_or_insert_with(provider_at_hand);
+    team::choose(&mut settings, dir);
     Ok(settings)
 }
 

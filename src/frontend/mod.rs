@@ -22,6 +22,7 @@ mod remember;
 mod report;
 mod ssh_run;
 mod sweep;
+mod team;
 mod travel;
 
 pub use args::Cli;

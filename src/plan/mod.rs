@@ -6,6 +6,7 @@ mod environment;
 mod options;
 mod settings;
 mod values;
+pub mod workers;
 
 pub use environment::EnvironmentChoice;
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};

@@ -8,8 +8,10 @@ use super::{
     environment::EnvironmentChoice,
     options::{Kind, OPTIONS, OptionInfo},
     values::{
-        assignment, disk, dollars, fraction, keyword, lease, memory, patience, percent, positive, stay, truth, workers,
+        assignment, disk, dollars, fraction, keyword, lease, memory, patience, percent, positive, stay, truth,
+        workers_or_auto,
     },
+    workers::TARGET,
 };
 
 /// Options as they were given on a command line, by name.
@@ -85,6 +87,8 @@ pub struct Settings {
     pub mode: Mode,
     pub tasks_per_worker_target: Option<u32>,
     pub num_workers: u32,
+    /// When a run is to be over whose number of workers is still to be chosen; then `num_workers` is what holds if it can't be.
+    pub target: Option<Duration>,
     pub cpu_per_worker: f64,
     pub memory_per_worker: ByteSize,
     /// Percent; 0 means machines that can't be interrupted.
@@ -194,10 +198,18 @@ impl Settings {
         if provider == Some(ProviderKind::Hosts) && hosts.is_empty() {
             return Err(SettingError::NoHosts);
         }
+        let named = read.parsed("num-workers", "`auto` or a whole number from 1 to 10000", workers_or_auto)?;
+        let target = read.parsed("target", "a duration above 0 (90, 90s, 5m)", patience)?;
+        let target = match named {
+            Some(Some(_)) => None,
+            Some(None) => Some(target.unwrap_or(TARGET)),
+            None => target,
+        };
         Ok(Self {
             mode: read.parsed("mode", "`test`, `file` or `no`", keyword)?.unwrap_or(Mode::Test),
             tasks_per_worker_target: read.parsed("tasks-per-worker-target", "a whole number from 1", positive)?,
-            num_workers: read.parsed("num-workers", "a whole number from 1 to 10000", workers)?.unwrap_or(2),
+            num_workers: named.flatten().unwrap_or(2),
+            target,
             cpu_per_worker: read.parsed("cpu-per-worker", "a number of CPUs above 0", fraction)?.unwrap_or(1.0),
             memory_per_worker: read
                 .parsed("memory-per-worker", "an amount of memory (a number of GiB, or with a unit: 512MiB)", memory)?

@@ -42,6 +42,16 @@ fn the_defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn a_number_of_workers_wins_over_a_target() {
+    let merged = |flags: &[(&str, &str)], toml| Settings::merge(&sources(flags, &[], toml)).unwrap();
+    assert_eq!(merged(&[], "").target, None);
+    assert_eq!(merged(&[("num-workers", "auto")], "num-workers = 8").target, Some(Duration::from_secs(300)));
+    assert_eq!(merged(&[("target", "90")], "").target, Some(Duration::from_secs(90)));
+    let named = merged(&[("num-workers", "3")], "target = '5m'");
+    assert_eq!((named.num_workers, named.target), (3, None));
+}
+
+#[test]
 fn an_interrupt_probability_of_zero_is_a_value_like_any_other() {
     assert_eq!(Settings::merge(&sources(&[("interrupt-prob", "0")], &[], "")).unwrap().interrupt_prob, 0);
 }
@@ -105,7 +115,7 @@ fn an_interpreter_that_is_named_has_what_it_has() {
 fn errors_name_the_place_and_what_is_expected() {
     assert_eq!(
         error(&[("num-workers", "0")], &[], ""),
-        "--cd-num-workers: \"0\" is not a whole number from 1 to 10000"
+        "--cd-num-workers: \"0\" is not `auto` or a whole number from 1 to 10000"
     );
     assert_eq!(
         error(&[], &[("CLOUDIST_PROVIDER", "gcp")], ""),

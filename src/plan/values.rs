@@ -20,6 +20,11 @@ pub(super) fn workers(value: &str) -> Option<u32> {
     positive(value).filter(|&number| number <= 10_000)
 }
 
+/// A number, or nothing for `auto`.
+pub(super) fn workers_or_auto(value: &str) -> Option<Option<u32>> {
+    if value == "auto" { Some(None) } else { workers(value).map(Some) }
+}
+
 pub(super) fn fraction(value: &str) -> Option<f64> {
     value.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0)
 }

@@ -30,10 +30,12 @@ def write_line(terminal: Any, text: str, **markup: bool) -> None:
     """A line of its own, even where pytest has begun one."""
     if terminal is None:
         return
-    if terminal._tw.width_of_current_line and not terminal.currentfspath:
-        terminal._tw.line()
-    terminal.write_line(text, **markup)
-    terminal.flush()
+    # What is written while pytest captures the output of a collection would never be seen.
+    with uncaptured(terminal.config):
+        if terminal._tw.width_of_current_line and not terminal.currentfspath:
+            terminal._tw.line()
+        terminal.write_line(text, **markup)
+        terminal.flush()
 
 
 class Held:

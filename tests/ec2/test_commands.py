@@ -62,6 +62,20 @@ class TestPlan:
         assert launch["machines"] == {"m5.large": 2}
         assert launch["machine_dollars_per_hour"] < launch["dollars_per_hour"]
         assert launch["dollars_per_hour"] < launch["on_demand_dollars_per_hour"]
+        assert shown["teams"] is None
+
+    def test_cost_against_time(self, rig, cloudist):
+        cloudist.project({"test_one.py": "def test(): pass"})
+        (cloudist.root / ".test_durations").write_text(
+            '{"test_one.py::test": 600, "test_two.py::test": 1800}'
+        )
+        shown = cloudist.json("plan", "-n", "auto", "--target", "40m")
+        assert shown["workers"] == 2
+        assert [(team["workers"], team["seconds"]) for team in shown["teams"]] == [(1, 2460), (2, 1860)]
+        assert 0 < shown["teams"][0]["dollars"] < shown["teams"][1]["dollars"]
+        rows = [line.split() for line in cloudist("plan", "--target", "40m").check(0).out.splitlines()[-3:]]
+        assert rows[0] == ["workers", "time", "$"] and rows[1][:2] == ["1", "41m"]
+        assert (rows[2][0], rows[2][-1]) == ("2", "*")
 
     def test_on_demand(self, cloudist):
         shown = cloudist.json("plan", "--interrupt-prob", "0", "--instance-type", "m5.large")
