@@ -17,7 +17,12 @@ use crate::{
 /// Settles on a number of workers where it was left open. Without a history the one that is set stays.
 pub fn choose(settings: &mut Settings, dir: &Path) {
     let Some(target) = settings.target else { return };
-    let Some(work) = work(settings, dir) else { return };
+    let (known, notes) = remember::recall(&project_root(dir));
+    // Whoever looks first learns of a damaged history, which is set aside then.
+    for note in notes {
+        eprintln!("cloudist: {note}");
+    }
+    let Some(work) = assess(settings, &known) else { return };
     settings.num_workers = work.team(target, most(settings)).workers;
 }
 
@@ -51,7 +56,11 @@ fn explanation(settings: &Settings, dir: &Path) -> Option<String> {
 /// What is known of the project in whose directory this is.
 pub fn work(settings: &Settings, dir: &Path) -> Option<Work> {
     let (known, _) = remember::recall(&project_root(dir));
-    (!known.is_empty()).then(|| sum_up(&known, settings.mode, start(settings.provider)))
+    assess(settings, &known)
+}
+
+fn assess(settings: &Settings, known: &Durations) -> Option<Work> {
+    (!known.is_empty()).then(|| sum_up(known, settings.mode, start(settings.provider)))
 }
 
 fn sum_up(known: &Durations, mode: Mode, start: Duration) -> Work {

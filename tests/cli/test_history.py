@@ -150,12 +150,13 @@ def test_an_interrupted_run_is_written_down(cloudist, project):
     assert (run["ending"], run["failed"]) == ("stopped", 1)
 
 
-def test_a_damaged_history_is_set_aside_and_the_run_goes_on(cloudist, project):
+@pytest.mark.parametrize("choice", [(), ("--num-workers", "auto")], ids=["number", "auto"])
+def test_a_damaged_history_is_set_aside_and_the_run_goes_on(cloudist, project, choice):
     root = project(SUITE)
     path = state(cloudist) / "history.sqlite3"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"this was never a database\n" * 1000)
-    done = cloudist(*RUN, cwd=root).check(1)
+    done = cloudist(*RUN, *choice, cwd=root).check(1)
     assert "the history was damaged; it is now" in done.out + done.err
     assert [run["tests"] for run in told(cloudist, "history", cwd=root)] == [4]
     (aside,) = path.parent.glob("history.sqlite3-damaged-*")
