@@ -12,6 +12,8 @@ pub enum HistoryError {
     Nowhere { source: io::Error },
     #[error("the directory of the history {path} can't be used")]
     Directory { path: PathBuf, source: io::Error },
+    #[error("failed to lock the history {path}")]
+    Lock { path: PathBuf, source: io::Error },
     #[error("failed to {doing} the history {path}")]
     Database { doing: &'static str, path: PathBuf, source: rusqlite::Error },
     #[error(

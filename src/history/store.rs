@@ -54,29 +54,32 @@ impl History {
         let directory = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)
             .map_err(|source| HistoryError::Directory { path: directory.to_owned(), source })?;
-        match Self::open_sound(path) {
+        match Self::open_sound(path, None) {
             Err(error) if error.is_damage() => {}
             opened => return Ok(Opened { history: opened?, set_aside: None }),
         }
         let failed = |source| HistoryError::SetAside { path: path.to_owned(), source };
         // Another run may have set the same file aside meanwhile; what is there now may be sound.
-        let lock = File::create(beside(path, "lock")).map_err(failed)?;
-        lock.lock().map_err(failed)?;
-        match Self::open_sound(path) {
+        let lock = Lock::take(path)?;
+        match Self::open_sound(path, Some(&lock)) {
             Err(error) if error.is_damage() => {}
             opened => return Ok(Opened { history: opened?, set_aside: None }),
         }
         let aside = set_aside(path).map_err(failed)?;
-        Ok(Opened { history: Self::open_sound(path)?, set_aside: Some(aside) })
+        Ok(Opened { history: Self::open_sound(path, Some(&lock))?, set_aside: Some(aside) })
     }
 
-    fn open_sound(path: &Path) -> Result<Self, HistoryError> {
+    fn open_sound(path: &Path, held: Option<&Lock>) -> Result<Self, HistoryError> {
         let failed = |source| HistoryError::Database { doing: "open", path: path.to_owned(), source };
         let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
-        connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
-            .map_err(failed)?;
+        let journal = |row: &rusqlite::Row| row.get::<_, String>(0);
+        if connection.query_row("PRAGMA journal_mode", [], journal).map_err(failed)? != "wal" {
+            // SQLite lets nobody wait who makes this change at the same time as another.
+            let _own = held.is_none().then(|| Lock::take(path)).transpose()?;
+            connection.execute_batch("PRAGMA journal_mode = WAL").map_err(failed)?;
+        }
+        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON").map_err(failed)?;
         match migrate(&mut connection, STEPS).map_err(failed)? {
             Ok(()) => Ok(Self { connection, path: path.to_owned() }),
             Err(found) => Err(HistoryError::Newer { path: path.to_owned(), found, known: STEPS.len() as i64 }),
@@ -261,6 +264,20 @@ fn forget(transaction: &Transaction, project: i64, now: f64) -> rusqlite::Result
         transaction.execute(&old, params![project, now - FORGOTTEN_AFTER])?;
     }
     Ok(())
+}
+
+/// Held by whoever does to the file what SQLite's own locks don't cover.
+struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    fn take(path: &Path) -> Result<Self, HistoryError> {
+        let failed = |source| HistoryError::Lock { path: path.to_owned(), source };
+        let file = File::create(beside(path, "lock")).map_err(failed)?;
+        file.lock().map_err(failed)?;
+        Ok(Self { _file: file })
+    }
 }
 
 /// `history.sqlite3` and `lock` give `history.sqlite3-lock`.
