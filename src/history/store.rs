@@ -54,32 +54,25 @@ impl History {
         let directory = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)
             .map_err(|source| HistoryError::Directory { path: directory.to_owned(), source })?;
-        match Self::open_sound(path, None) {
+        // One after the other: SQLite lets nobody wait who turns to its write-ahead log when another does, and its locks
+        // don't cover a file that is set aside.
+        let _lock = Lock::take(path)?;
+        match Self::open_sound(path) {
             Err(error) if error.is_damage() => {}
             opened => return Ok(Opened { history: opened?, set_aside: None }),
         }
         let failed = |source| HistoryError::SetAside { path: path.to_owned(), source };
-        // Another run may have set the same file aside meanwhile; what is there now may be sound.
-        let lock = Lock::take(path)?;
-        match Self::open_sound(path, Some(&lock)) {
-            Err(error) if error.is_damage() => {}
-            opened => return Ok(Opened { history: opened?, set_aside: None }),
-        }
         let aside = set_aside(path).map_err(failed)?;
-        Ok(Opened { history: Self::open_sound(path, Some(&lock))?, set_aside: Some(aside) })
+        Ok(Opened { history: Self::open_sound(path)?, set_aside: Some(aside) })
     }
 
-    fn open_sound(path: &Path, held: Option<&Lock>) -> Result<Self, HistoryError> {
+    fn open_sound(path: &Path) -> Result<Self, HistoryError> {
         let failed = |source| HistoryError::Database { doing: "open", path: path.to_owned(), source };
         let mut connection = Connection::open(path).map_err(failed)?;
         connection.busy_timeout(PATIENCE).map_err(failed)?;
-        let journal = |row: &rusqlite::Row| row.get::<_, String>(0);
-        if connection.query_row("PRAGMA journal_mode", [], journal).map_err(failed)? != "wal" {
-            // SQLite lets nobody wait who makes this change at the same time as another.
-            let _own = held.is_none().then(|| Lock::take(path)).transpose()?;
-            connection.execute_batch("PRAGMA journal_mode = WAL").map_err(failed)?;
-        }
-        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON").map_err(failed)?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")
+            .map_err(failed)?;
         match migrate(&mut connection, STEPS).map_err(failed)? {
             Ok(()) => Ok(Self { connection, path: path.to_owned() }),
             Err(found) => Err(HistoryError::Newer { path: path.to_owned(), found, known: STEPS.len() as i64 }),
@@ -266,7 +259,7 @@ fn forget(transaction: &Transaction, project: i64, now: f64) -> rusqlite::Result
     Ok(())
 }
 
-/// Held by whoever does to the file what SQLite's own locks don't cover.
+/// Held while a history is opened.
 struct Lock {
     _file: File,
 }
