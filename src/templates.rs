@@ -55,6 +55,7 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "worker",
     "worker_channel",
     "worker_collection",
+    "worker_groups",
     "worker_options",
     "worker_paths",
     "worker_process",

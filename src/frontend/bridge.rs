@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     environment::{self, Request, Wish},
-    plan::{Peers, ProviderKind, Settings},
+    plan::{Mode, Peers, ProviderKind, Settings},
     protocol::{
         PROTOCOL,
         bridge::{EndStatus, FromPlugin, Hello, Level, ToPlugin},
@@ -348,6 +348,7 @@ fn same_machines(asked: &Settings, wanted: &Settings) -> bool {
 
 fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -> Ground {
     let paths = |texts: &[String]| -> Vec<PathBuf> { texts.iter().map(PathBuf::from).collect() };
+    let python = Path::new(&hello.python);
     Ground {
         rootdir: PathBuf::from(&hello.rootdir),
         cwd: PathBuf::from(&hello.cwd),
@@ -359,12 +360,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
         variables,
         carries: true,
         python: settings.python.clone(),
-        environment: environment_wish(
-            settings,
-            Path::new(&hello.python),
-            Path::new(&hello.rootdir),
-            Path::new(&hello.cwd),
-        ),
+        environment: environment_wish(settings, python, Path::new(&hello.rootdir), Path::new(&hello.cwd)),
         session: Some(SessionGround {
             args: hello.args.clone(),
             inifile: hello.inipath.as_ref().map(PathBuf::from),
@@ -373,6 +369,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             workerinput: hello.workerinput.clone(),
             initial: paths(&hello.initial),
             timeout: settings.timeout,
+            groups: settings.mode == Mode::Group,
         }),
     }
 }

@@ -81,6 +81,7 @@ pub struct SessionPlan {
     pub initial: Vec<PathBuf>,
     /// How long a test may take.
     pub timeout: Option<Duration>,
+    pub groups: bool,
 }
 
 /// The snapshot as it lies on one machine.
@@ -236,6 +237,7 @@ impl Ground {
             workerinput: plan.workerinput.clone(),
             initial: plan.initial.iter().filter_map(|path| self.mapping.to_remote(path)).collect(),
             timeout: plan.timeout.map(|timeout| timeout.as_secs_f64()),
+            groups: plan.groups,
         })
     }
 

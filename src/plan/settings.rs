@@ -24,6 +24,10 @@ pub enum Mode {
     Test,
     /// A file's tests stay together on one worker.
     File,
+    /// The tests of a class, or those of a module outside of classes, stay together on one worker.
+    Scope,
+    /// Tests with the same group mark stay together on one worker.
+    Group,
     /// Not at all: plain pytest.
     No,
 }
@@ -159,6 +163,8 @@ pub enum SettingError {
     NoHosts,
     #[error("{python} and {environment} contradict each other: an environment has its own interpreter")]
     TwoInterpreters { python: String, environment: String },
+    #[error("mode `{mode}` has no chunks, and tasks-per-worker-target asks for some")]
+    NoChunks { mode: Mode },
 }
 
 impl SettingError {
@@ -167,6 +173,7 @@ impl SettingError {
         match self {
             Self::NoHosts => "name them: --cd-hosts user@host1,host2:2222".into(),
             Self::TwoInterpreters { .. } => "leave one out, or say --cd-env none for one run".into(),
+            Self::NoChunks { .. } => "leave --cd-tasks-per-worker-target out, or take mode `test` or `file`".into(),
             Self::UnknownKey { .. } => "settings are named as the options are, without `--cd-`".into(),
             _ => "`cloudist pytest --help` tells what each option takes".into(),
         }
@@ -205,9 +212,14 @@ impl Settings {
             Some(None) => Some(target.unwrap_or(TARGET)),
             None => target,
         };
+        let mode = read.parsed("mode", "`test`, `file`, `scope`, `group` or `no`", keyword)?.unwrap_or(Mode::Test);
+        let tasks_per_worker_target = read.parsed("tasks-per-worker-target", "a whole number from 1", positive)?;
+        if tasks_per_worker_target.is_some() && matches!(mode, Mode::Scope | Mode::Group) {
+            return Err(SettingError::NoChunks { mode });
+        }
         Ok(Self {
-            mode: read.parsed("mode", "`test`, `file` or `no`", keyword)?.unwrap_or(Mode::Test),
-            tasks_per_worker_target: read.parsed("tasks-per-worker-target", "a whole number from 1", positive)?,
+            mode,
+            tasks_per_worker_target,
             num_workers: named.flatten().unwrap_or(2),
             target,
             cpu_per_worker: read.parsed("cpu-per-worker", "a number of CPUs above 0", fraction)?.unwrap_or(1.0),
@@ -413,7 +425,13 @@ macro_rules! keywords {
     };
 }
 
-keywords!(Mode { "test" => Mode::Test, "file" => Mode::File, "no" => Mode::No });
+keywords!(Mode {
+    "test" => Mode::Test,
+    "file" => Mode::File,
+    "scope" => Mode::Scope,
+    "group" => Mode::Group,
+    "no" => Mode::No,
+});
 keywords!(Collect { "auto" => Collect::Auto, "first" => Collect::First, "stream" => Collect::Stream });
 keywords!(Peers { "auto" => Peers::Auto, "off" => Peers::Off });
 keywords!(Fallback { "none" => Fallback::None, "on-demand" => Fallback::OnDemand });

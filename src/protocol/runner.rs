@@ -1,5 +1,7 @@
 //! Engine ↔ runner: what goes to a machine and what comes back.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -81,6 +83,8 @@ pub struct Session {
     pub initial: Vec<String>,
     /// Seconds that a test may take.
     pub timeout: Option<f64>,
+    /// Whether the marks that put tests into groups are to be told.
+    pub groups: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -160,6 +164,9 @@ pub enum FromRunner {
         worker: u32,
         file: u32,
         tests: Vec<TestName>,
+        /// The groups that marks name, by the test's index.
+        #[serde(default)]
+        groups: BTreeMap<u32, String>,
         #[serde(default)]
         deselected: Vec<String>,
         errors: u32,

@@ -64,6 +64,7 @@ pub struct SessionGround {
     /// What the command line named.
     pub initial: Vec<PathBuf>,
     pub timeout: Option<Duration>,
+    pub groups: bool,
 }
 
 /// Takes the snapshot and works out what goes with it.
@@ -105,6 +106,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         workerinput: session.workerinput.clone(),
         initial: session.initial.clone(),
         timeout: session.timeout,
+        groups: session.groups,
     });
     let mut sys_path = ground.sys_path.clone();
     sys_path.extend(ground.further.iter().filter(|path| !ground.sys_path.contains(path)).cloned());

@@ -57,6 +57,8 @@ pub(super) struct FileRecord {
     pub stage: Stage,
     pub attempts: u32,
     pub tests: Vec<TestRecord>,
+    /// To which bundle each test belongs, where there are bundles.
+    pub bundles: Vec<u32>,
     /// Tests in the files before this one; known once collection is complete.
     pub tests_before: u32,
     pub forecast: Option<Forecast>,
@@ -71,6 +73,7 @@ impl FileRecord {
             stage: Stage::Waiting,
             attempts: 0,
             tests: Vec::new(),
+            bundles: Vec::new(),
             tests_before: 0,
             forecast: None,
             import: Duration::ZERO,

@@ -12,6 +12,8 @@ pub enum Mode {
     Test,
     /// The tests of a file all run on one worker.
     File,
+    /// The tests of a bundle all run on one worker. A bundle may span files, so this implies [`Collect::First`].
+    Bundle,
 }
 
 /// When tests begin to run.
@@ -36,7 +38,7 @@ pub struct Config {
     pub mode: Mode,
     pub collect: Collect,
     /// Groups the work into `planned_workers` times this many chunks of consecutive tests, or of consecutive files in
-    /// [`Mode::File`]. A chunk is handed out as a whole. Chunks of tests imply [`Collect::First`].
+    /// [`Mode::File`]. A chunk is handed out as a whole. Chunks of tests imply [`Collect::First`]. Without effect on bundles.
     pub chunks_per_worker: Option<NonZeroU32>,
     /// How often a test may be running, or a file being collected, when its machine is lost without notice.
     pub max_attempts: NonZeroU32,
@@ -51,7 +53,7 @@ pub struct Config {
 impl Config {
     pub(super) fn collect(&self) -> Collect {
         match (self.mode, self.chunks_per_worker) {
-            (Mode::Test, Some(_)) => Collect::First,
+            (Mode::Test, Some(_)) | (Mode::Bundle, _) => Collect::First,
             _ => self.collect,
         }
     }

@@ -24,8 +24,16 @@ pub(super) enum Parting {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Grouping {
     ByFile(Parting),
-    FileChunks { chunks: u32, size: Option<NonZeroU32> },
-    TestChunks { chunks: u32, size: Option<NonZeroU32> },
+    FileChunks {
+        chunks: u32,
+        size: Option<NonZeroU32>,
+    },
+    TestChunks {
+        chunks: u32,
+        size: Option<NonZeroU32>,
+    },
+    /// As each test's bundle says.
+    Bundles,
 }
 
 impl Grouping {
@@ -36,18 +44,19 @@ impl Grouping {
             (Mode::File, None) => Grouping::ByFile(Parting::Whole),
             (Mode::Test, Some(chunks)) => Grouping::TestChunks { chunks, size: None },
             (Mode::File, Some(chunks)) => Grouping::FileChunks { chunks, size: None },
+            (Mode::Bundle, _) => Grouping::Bundles,
         }
     }
 
     pub fn parting(self) -> Parting {
         match self {
             Grouping::ByFile(parting) => parting,
-            Grouping::FileChunks { .. } | Grouping::TestChunks { .. } => Parting::Whole,
+            Grouping::FileChunks { .. } | Grouping::TestChunks { .. } | Grouping::Bundles => Parting::Whole,
         }
     }
 
-    /// Whether tests of one file may end up on several workers.
-    pub fn splits_files(self) -> bool {
+    /// Whether the rest of a parcel that was begun may go to another worker than its beginning.
+    pub fn splits_begun(self) -> bool {
         matches!(self, Grouping::ByFile(Parting::Divisible) | Grouping::TestChunks { .. })
     }
 
@@ -71,13 +80,14 @@ impl Grouping {
                 let last = (file.0 / size).saturating_mul(size.get()).saturating_add(size.get() - 1);
                 Some(file..=FileId(last))
             }
-            Grouping::ByFile(_) | Grouping::TestChunks { .. } => Some(file..=file),
+            Grouping::ByFile(_) | Grouping::TestChunks { .. } | Grouping::Bundles => Some(file..=file),
         }
     }
 
     /// The parcel of a test, whose number over all files is `ordinal`.
-    pub fn parcel(self, file: FileId, ordinal: u32) -> ParcelId {
+    pub fn parcel(self, file: FileId, ordinal: u32, bundle: Option<u32>) -> ParcelId {
         match self {
+            Grouping::Bundles => bundle.map_or(ParcelId(file.0), ParcelId),
             Grouping::FileChunks { size: Some(size), .. } => ParcelId(file.0 / size),
             Grouping::TestChunks { size: Some(size), .. } => ParcelId(ordinal / size),
             _ => ParcelId(file.0),

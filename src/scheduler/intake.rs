@@ -94,6 +94,16 @@ impl Scheduler {
         Verdict::Accepted
     }
 
+    pub(super) fn bundled(&mut self, file: FileId, bundles: Vec<u32>) -> Verdict {
+        match self.catalog.file_mut(file) {
+            Some(record) if record.tests.is_empty() => {
+                record.bundles = bundles;
+                Verdict::Accepted
+            }
+            _ => Verdict::Stale,
+        }
+    }
+
     pub(super) fn test_finished(&mut self, now: Time, worker: WorkerId, test: TestId, failed: u32) -> Verdict {
         let Some(unit) = self.catalog.unit_at(test, worker) else { return Verdict::Stale };
         let Some(state) = self.fleet.live(worker) else { return Verdict::Stale };
@@ -170,7 +180,7 @@ impl Scheduler {
         match removed.tie {
             Tie::OnlyHere => Some(Tie::OnlyHere),
             Tie::Begun => Some(Tie::Begun),
-            Tie::Free if self.grouping.splits_files() || whole => None,
+            Tie::Free if self.grouping.splits_begun() || whole => None,
             Tie::Free => Some(Tie::Begun),
         }
     }
@@ -228,8 +238,9 @@ impl Scheduler {
     }
 
     pub(super) fn parcel(&self, test: TestId) -> ParcelId {
-        let before = self.catalog.file(test.file).map_or(0, |record| record.tests_before);
-        self.grouping.parcel(test.file, before + test.index)
+        let Some(record) = self.catalog.file(test.file) else { return ParcelId(test.file.0) };
+        let bundle = record.bundles.get(test.index as usize).copied();
+        self.grouping.parcel(test.file, record.tests_before + test.index, bundle)
     }
 
     /// Puts an unassigned test where workers can be given it.

@@ -21,6 +21,12 @@ pub enum Input {
         worker: WorkerId,
         machine: MachineId,
     },
+    /// Which of a file's tests stay together with which, those of other files included: a number for each, told before they are
+    /// collected. Needed in [`Mode::Bundle`](super::Mode::Bundle).
+    Bundled {
+        file: FileId,
+        bundles: Vec<u32>,
+    },
     /// The first collection of a file is over. Later collections, to find tests again, are not reported.
     Collected {
         worker: WorkerId,

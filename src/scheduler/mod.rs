@@ -119,6 +119,7 @@ impl Scheduler {
             Input::Forecast(forecasts) => self.foretold(&forecasts),
             Input::FilesEnd { errors } => self.files_end(errors),
             Input::WorkerJoined { worker, machine } => self.worker_joined(now, worker, machine),
+            Input::Bundled { file, bundles } => self.bundled(file, bundles),
             Input::Collected { worker, file, tests, errors, estimates } => {
                 self.collected(now, worker, file, tests, errors, &estimates)
             }

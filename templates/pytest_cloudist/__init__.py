@@ -20,7 +20,8 @@ from .replay import Run
 from .terminal import count, uncaptured
 
 NAMES = ("pytest_cloudist", "cloudist")
-MODES = ("test", "file", "no")
+MODES = ("test", "file", "scope", "group", "no")
+GROUP_MARK = "cloudist_group(name): with --cloudist=group, tests of the same name run on one worker"
 DEFAULT_WORKERS = 2
 IN_WORKER = "CLOUDIST_WORKER"
 MODE_VARIABLE = "CLOUDIST_MODE"
@@ -50,10 +51,16 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         "--cloudist",
         choices=MODES,
         default=None,
-        help="How tests are dealt out: one by one (test), a file's together (file), or not at all (no). "
+        help="How tests are dealt out: one by one (test), together those of a file (file), of a class or module "
+        "(scope), or of a group that a mark names (group), or not at all (no). "
         "Default: CLOUDIST_MODE, or `mode` in [tool.cloudist] of pyproject.toml, or no.",
     )
     add_options(group)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # For runs without cloudist, with --strict-markers.
+    config.addinivalue_line("markers", GROUP_MARK)
 
 
 def chosen_mode(config: pytest.Config, options: Any) -> str:
@@ -114,9 +121,7 @@ class Taking:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         controller = Controller(self.config, DEFAULT_WORKERS)
-        hello = compose(
-            self.config, self.mode, given_flags(self.config), controller.input_from_plugins()
-        )
+        hello = compose(self.config, self.mode, given_flags(self.config), controller.input_from_plugins())
         self.run = Run(session, self.bridge, controller)
         self.run.greet(hello)
         self.collect_garbage_again()

@@ -20,6 +20,7 @@ from _pytest.outcomes import Exit
 
 from .worker_channel import LATE, NONE, RESULTS, dump, private
 from .worker_collection import Collection
+from .worker_groups import HELP, groups
 from .worker_options import add_missing_options, neutralise
 from .worker_paths import PathMap
 from .worker_reports import Reports, warning
@@ -111,6 +112,7 @@ class WorkerPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config):
+        config.addinivalue_line("markers", HELP)
         if not config.pluginmanager.hasplugin("xdist"):
             config.pluginmanager.register(worker_fixtures(), "cloudist-worker-fixtures")
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -217,6 +219,7 @@ class WorkerPlugin:
             "t": "collected",
             "file": file,
             "tests": names,
+            "groups": groups(collected.items) if self._description.get("groups") else {},
             "deselected": collected.deselected,
             "errors": collected.errors,
             "first": first,

@@ -1,6 +1,6 @@
 //! What machines say: they come, work, report, and go.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 
@@ -139,6 +139,7 @@ impl TestRun<'_> {
                 worker,
                 file,
                 tests,
+                groups,
                 deselected,
                 errors,
                 first,
@@ -152,7 +153,8 @@ impl TestRun<'_> {
                     self.record(|| What::Collected { worker, file, path, tests, errors, first, start, seconds });
                 }
                 if first {
-                    let found = Found { names: tests, deselected, errors, seconds, notfound, notfound_messages };
+                    let found =
+                        Found { names: tests, groups, deselected, errors, seconds, notfound, notfound_messages };
                     self.on_collected(WorkerId(worker), FileId(file), found, blob);
                 }
             }
@@ -224,10 +226,13 @@ impl TestRun<'_> {
     }
 
     fn on_collected(&mut self, worker: WorkerId, file: FileId, found: Found, blob: Bytes) {
-        let Found { names, deselected, errors, seconds, notfound, notfound_messages } = found;
+        let Found { names, groups, deselected, errors, seconds, notfound, notfound_messages } = found;
         let tests = names.len() as u32;
         if !self.book.knows(file) {
             return;
+        }
+        if let Some(bundles) = self.bundles.of(&names, &groups) {
+            let _ = self.input(Input::Bundled { file, bundles });
         }
         let estimates = self.memory.estimates(self.book.path(file), &names);
         let news = Input::Collected { worker, file, tests, errors, estimates };
@@ -383,6 +388,7 @@ impl TestRun<'_> {
 /// What the first collection of a file brought.
 struct Found {
     names: Vec<TestName>,
+    groups: BTreeMap<u32, String>,
     deselected: Vec<String>,
     errors: u32,
     seconds: f64,

@@ -4,6 +4,7 @@
 //! orders on. Reports go through as the bytes they came as.
 
 mod book;
+mod bundles;
 mod fleet_events;
 mod memory;
 mod orders;
@@ -17,7 +18,7 @@ use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
-use self::{book::Book, workers::Workers};
+use self::{book::Book, bundles::Bundles, workers::Workers};
 pub use self::{
     memory::Memory,
     outcome::{Ending, Summary},
@@ -102,6 +103,7 @@ pub struct TestRun<'a> {
     /// What the scheduler is to hear as soon as it is there.
     early: Vec<scheduler::Input>,
     book: Book,
+    bundles: Bundles,
     workers: Workers,
     began: Instant,
     files_ended: bool,
@@ -133,6 +135,7 @@ impl<'a> TestRun<'a> {
             scheduler: None,
             early: Vec::new(),
             book: Book::default(),
+            bundles: Bundles::new(rules.mode),
             workers: Workers::default(),
             began: Instant::now(),
             files_ended: false,
@@ -223,6 +226,7 @@ impl<'a> TestRun<'a> {
         let mut scheduler = Scheduler::new(scheduler::Config {
             mode: match self.rules.mode {
                 Mode::File => scheduler::Mode::File,
+                Mode::Scope | Mode::Group => scheduler::Mode::Bundle,
                 Mode::Test | Mode::No => scheduler::Mode::Test,
             },
             collect,

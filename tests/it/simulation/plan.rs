@@ -97,7 +97,7 @@ impl Plan {
             })
             .collect();
         let workers: u32 = machines.iter().map(|machine| machine.workers).sum();
-        let mode = *dice.pick(&[Mode::Test, Mode::Test, Mode::File]);
+        let mode = *dice.pick(&[Mode::Test, Mode::Test, Mode::File, Mode::Bundle]);
         let mut config = config(mode, *dice.pick(&[Collect::First, Collect::Stream]), workers);
         config.chunks_per_worker = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 4]));
         config.maxfail = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 5]));

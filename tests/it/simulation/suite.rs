@@ -67,6 +67,11 @@ impl Suite {
         &self.file(test.file).tests[test.index as usize]
     }
 
+    /// Four by four, over pairs of files.
+    pub fn bundle(test: TestId) -> u32 {
+        test.file.0 / 2 * 16 + test.index / 4
+    }
+
     pub fn longest_import(&self) -> Duration {
         self.files.iter().map(|file| file.import).max().unwrap_or_default()
     }

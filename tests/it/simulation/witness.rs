@@ -11,7 +11,7 @@ use cloudist::scheduler::{
 };
 
 use super::plan::Plan;
-use super::suite::{Fate, Import};
+use super::suite::{Fate, Import, Suite};
 use super::worker::{COALESCING_MICROS, State, Token, Worker};
 use super::world::World;
 
@@ -37,8 +37,8 @@ pub struct Witness {
     plan: Plan,
     complete: bool,
     finished: Option<Ending>,
-    /// In file mode: the process that runs a file's tests.
-    hosts: BTreeMap<FileId, (WorkerId, u32)>,
+    /// The process that runs what stays together: a file's tests, or a bundle.
+    hosts: BTreeMap<u32, (WorkerId, u32)>,
     fallen: BTreeMap<WorkerId, u32>,
     joined: BTreeMap<WorkerId, MachineId>,
     /// Machines of which notice was given before they were known to be gone, and when.
@@ -46,8 +46,8 @@ pub struct Witness {
     announced_losses: u32,
     /// Losses that may count as attempts.
     sudden_losses: u32,
-    /// Who gave a part of a file's tests back and kept another.
-    parted: BTreeMap<FileId, BTreeSet<WorkerId>>,
+    /// Who gave a part of what stays together back and kept another.
+    parted: BTreeMap<u32, BTreeSet<WorkerId>>,
     /// How long an idle worker may have to wait while another has something to spare.
     patience: Option<Duration>,
 }
@@ -84,7 +84,24 @@ impl Witness {
 
     fn collects_first(&self) -> bool {
         let config = &self.plan.config;
-        config.collect == Collect::First || (config.mode == Mode::Test && config.chunks_per_worker.is_some())
+        let chunks = config.mode == Mode::Test && config.chunks_per_worker.is_some();
+        config.collect == Collect::First || chunks || config.mode == Mode::Bundle
+    }
+
+    /// With which others a test must stay.
+    fn company(&self, test: TestId) -> Option<u32> {
+        match self.plan.config.mode {
+            Mode::Test => None,
+            Mode::File => Some(test.file.0),
+            Mode::Bundle => Some(Suite::bundle(test)),
+        }
+    }
+
+    fn company_of(&self, token: Token) -> Option<u32> {
+        match token {
+            Token::Test(test) => self.company(test),
+            Token::Collect { file, .. } => (self.plan.config.mode == Mode::File).then_some(file.0),
+        }
     }
 
     fn settle_test(&mut self, test: TestId, outcome: Outcome) {
@@ -195,21 +212,22 @@ impl Witness {
     /// A test begins to run on a worker.
     pub fn started(&mut self, test: TestId, worker: WorkerId, life: u32) {
         *self.starts.entry(test).or_default() += 1;
-        if self.plan.config.mode == Mode::File && !self.plan.suite.test(test).fickle {
-            let host = self.hosts.insert(test.file, (worker, life)).unwrap_or((worker, life));
+        let company = self.company(test).filter(|_| !self.plan.suite.test(test).fickle);
+        if let Some(company) = company {
+            let host = self.hosts.insert(company, (worker, life)).unwrap_or((worker, life));
             let host_fell = self.fallen.get(&host.0).is_some_and(|&lives| lives > host.1);
-            let scattered = self.parted.get(&test.file).is_some_and(|by| by.iter().any(|&by| self.is_leaving(by)));
+            let scattered = self.parted.get(&company).is_some_and(|by| by.iter().any(|&by| self.is_leaving(by)));
             let may_move = host_fell || scattered;
-            assert!(host == (worker, life) || may_move, "{test} runs on {worker}, others of its file on {}", host.0);
+            assert!(host == (worker, life) || may_move, "{test} runs on {worker}, its company on {}", host.0);
         }
     }
 
-    /// A worker gives these tests back, and is at this file or has tests of it left.
+    /// A worker gives these tests back, and is at others that stay with them, or has such left.
     pub fn gave_back(&mut self, worker: &Worker, tests: &[TestId]) {
-        for file in tests.iter().map(|test| test.file).collect::<BTreeSet<_>>() {
-            let is_at_it = worker.activity.is_some_and(|activity| activity.file() == file);
-            if is_at_it || worker.queue.iter().any(|token| token.file() == file) {
-                self.parted.entry(file).or_default().insert(worker.id);
+        for company in tests.iter().filter_map(|&test| self.company(test)).collect::<BTreeSet<_>>() {
+            let is_at_it = worker.activity.is_some_and(|activity| self.company_of(activity.token()) == Some(company));
+            if is_at_it || worker.queue.iter().any(|&token| self.company_of(token) == Some(company)) {
+                self.parted.entry(company).or_default().insert(worker.id);
             }
         }
     }
@@ -294,7 +312,7 @@ impl Witness {
         worker.activity.is_some()
             && worker.queue.iter().any(|token| match token {
                 Token::Collect { .. } => true,
-                Token::Test(test) => self.plan.config.mode == Mode::Test || !self.hosts.contains_key(&test.file),
+                Token::Test(test) => self.company(*test).is_none_or(|company| !self.hosts.contains_key(&company)),
             })
     }
 }

@@ -27,10 +27,10 @@ pub enum Activity {
 }
 
 impl Activity {
-    pub fn file(self) -> FileId {
+    pub fn token(self) -> Token {
         match self {
-            Activity::Importing(token) => token.file(),
-            Activity::Running(test) => test.file,
+            Activity::Importing(token) => token,
+            Activity::Running(test) => Token::Test(test),
         }
     }
 }

@@ -8,11 +8,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use cloudist::model::{FileId, MachineId, TestId, WorkerId};
-use cloudist::scheduler::{Action, Config, Ending, Forecast, Input, Scheduler, Slot, Time, Verdict, Work};
+use cloudist::scheduler::{Action, Config, Ending, Forecast, Input, Mode, Scheduler, Slot, Time, Verdict, Work};
 
 use super::foresight::{estimates, expected, forecast};
 use super::plan::{Mishap, Plan};
-use super::suite::{Fate, Import};
+use super::suite::{Fate, Import, Suite};
 use super::witness::Witness;
 use super::worker::{Activity, COALESCING_MICROS, State, Token, Worker};
 
@@ -350,6 +350,10 @@ impl World {
             if execute && !state.aborted {
                 state.found(file, tests);
             }
+        }
+        if self.plan.config.mode == Mode::Bundle {
+            let bundles = (0..tests).map(|index| Suite::bundle(TestId { file, index })).collect();
+            self.say(worker, Input::Bundled { file, bundles });
         }
         self.say(worker, Input::Collected { worker, file, tests, errors, estimates });
     }
