@@ -1,7 +1,5 @@
 //! Engine ↔ runner: what goes to a machine and what comes back.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -164,9 +162,9 @@ pub enum FromRunner {
         worker: u32,
         file: u32,
         tests: Vec<TestName>,
-        /// The groups that marks name, by the test's index.
+        /// Which tests marks put into groups: `[index, group]`.
         #[serde(default)]
-        groups: BTreeMap<u32, String>,
+        groups: Vec<(u32, String)>,
         #[serde(default)]
         deselected: Vec<String>,
         errors: u32,

@@ -8,13 +8,13 @@ HELP = "cloudist_group(name): with --cloudist=group, tests of the same name run 
 
 
 def groups(items):
-    """The name of each marked test's group, by the test's index. A mark of ours stands before one for xdist."""
-    found = {}
+    """The index of each marked test with the name of its group. A mark of ours stands before one for xdist."""
+    found = []
     for index, item in enumerate(items):
         for mark in MARKS:
             names = {_name(one) for one in item.iter_markers(mark)}
             if names:
-                found[index] = "_".join(sorted(names))
+                found.append([index, "_".join(sorted(names))])
                 break
     return found
 

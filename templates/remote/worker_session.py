@@ -219,7 +219,7 @@ class WorkerPlugin:
             "t": "collected",
             "file": file,
             "tests": names,
-            "groups": groups(collected.items) if self._description.get("groups") else {},
+            "groups": groups(collected.items) if self._description.get("groups") else [],
             "deselected": collected.deselected,
             "errors": collected.errors,
             "first": first,

@@ -134,7 +134,7 @@ def test_reports_are_those_of_plain_pytest(suite: Suite, mode: str) -> None:
     suite.write({**SCOPES, **GROUPS, "conftest.py": FOR_ONE})
     report = ("-v", "-rA", "--junitxml=junit.xml")
     assert_same(
-        suite.plain("-p", "xdist", *report), suite.cloudist(f"--cloudist={mode}", "-p", "xdist", *report)
+        suite.plain("-p", "pytest_cloudist", "-p", "xdist", *report), suite.cloudist(f"--cloudist={mode}", "-p", "xdist", *report)
     )
 
 

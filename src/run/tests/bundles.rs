@@ -2,7 +2,7 @@
 //!
 //! Numbers the bundles as they come up; who runs them is the scheduler's business.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::{plan::Mode, protocol::TestName};
 
@@ -17,19 +17,20 @@ impl Bundles {
         Self { mode, named: HashMap::new(), count: 0 }
     }
 
-    /// The bundle of each test of a file, if tests stay together in bundles at all. `groups` are those that marks name, by the test's index.
-    pub fn of(&mut self, tests: &[TestName], groups: &BTreeMap<u32, String>) -> Option<Vec<u32>> {
+    /// The bundle of each test of a file, if tests stay together in bundles at all. `groups` are those that marks name, with the test's index.
+    pub fn of(&mut self, tests: &[TestName], groups: &[(u32, String)]) -> Option<Vec<u32>> {
         match self.mode {
             Mode::Scope => Some(tests.iter().map(|(nodeid, _)| self.named(scope(nodeid))).collect()),
             Mode::Group => {
+                let marked: HashMap<u32, &str> = groups.iter().map(|(index, name)| (*index, name.as_str())).collect();
                 let count = u32::try_from(tests.len()).unwrap_or(u32::MAX);
-                Some((0..count).map(|index| self.of_group(groups.get(&index))).collect())
+                Some((0..count).map(|index| self.of_group(marked.get(&index).copied())).collect())
             }
             Mode::Test | Mode::File | Mode::No => None,
         }
     }
 
-    fn of_group(&mut self, name: Option<&String>) -> u32 {
+    fn of_group(&mut self, name: Option<&str>) -> u32 {
         match name {
             Some(name) => self.named(name),
             None => self.next(),
@@ -78,20 +79,20 @@ mod tests {
     fn scopes_are_numbered_as_they_come_up() {
         let mut bundles = Bundles::new(Mode::Scope);
         let first = names(&["a.py::t", "a.py::T::t", "a.py::u", "a.py::T::u[a::b]"]);
-        assert_eq!(bundles.of(&first, &BTreeMap::new()), Some(vec![0, 1, 0, 1]));
-        assert_eq!(bundles.of(&names(&["b.py::T::t"]), &BTreeMap::new()), Some(vec![2]));
+        assert_eq!(bundles.of(&first, &[]), Some(vec![0, 1, 0, 1]));
+        assert_eq!(bundles.of(&names(&["b.py::T::t"]), &[]), Some(vec![2]));
     }
 
     #[test]
     fn groups_span_files_and_everything_else_is_alone() {
         let mut bundles = Bundles::new(Mode::Group);
-        let groups = BTreeMap::from([(1, "db".to_owned())]);
+        let groups = [(1, "db".to_owned())];
         assert_eq!(bundles.of(&names(&["a.py::t", "a.py::u", "a.py::v"]), &groups), Some(vec![0, 1, 2]));
         assert_eq!(bundles.of(&names(&["b.py::t", "b.py::u"]), &groups), Some(vec![3, 1]));
     }
 
     #[test]
     fn other_modes_have_no_bundles() {
-        assert_eq!(Bundles::new(Mode::File).of(&names(&["a.py::t"]), &BTreeMap::new()), None);
+        assert_eq!(Bundles::new(Mode::File).of(&names(&["a.py::t"]), &[]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What machines say: they come, work, report, and go.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -388,7 +388,7 @@ impl TestRun<'_> {
 /// What the first collection of a file brought.
 struct Found {
     names: Vec<TestName>,
-    groups: BTreeMap<u32, String>,
+    groups: Vec<(u32, String)>,
     deselected: Vec<String>,
     errors: u32,
     seconds: f64,
