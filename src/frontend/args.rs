@@ -9,6 +9,7 @@ use super::{
     machines::args::MachinesCommand,
     manuals::{CompletionsArgs, ManArgs},
     report::{self, ReportArgs},
+    rerun::{self, RerunArgs},
     sweep::{self, SweepArgs},
 };
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
@@ -70,6 +71,9 @@ pub enum Command {
     /// Arguments after `--` are pytest's. Output, reports and exit status are those of plain pytest.
     #[command(after_long_help = PYTEST_EXAMPLES)]
     Pytest(PytestArgs),
+    /// Run the tests of an earlier run again
+    #[command(after_long_help = rerun::EXAMPLES)]
+    Rerun(RerunArgs),
     /// Run any command on every worker
     ///
     /// Brings the project to the machines, runs the init command, then COMMAND in the project's directory on every worker, with

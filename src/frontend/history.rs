@@ -104,7 +104,7 @@ pub fn flaky(args: &ListArgs) -> Result<u8, Failure> {
     })
 }
 
-fn open() -> Result<(History, String), Failure> {
+pub fn open() -> Result<(History, String), Failure> {
     let opened = History::open(&default_path()?)?;
     if let Some(aside) = opened.set_aside {
         eprintln!("cloudist: the history was damaged; it is now {}", aside.display());

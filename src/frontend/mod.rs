@@ -20,6 +20,7 @@ mod pytest;
 mod recording;
 mod remember;
 mod report;
+mod rerun;
 mod ssh_run;
 mod sweep;
 mod team;
@@ -37,6 +38,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Init(args) => init::init(&args),
         Command::Pytest(args) => pytest::pytest(args),
+        Command::Rerun(args) => rerun::rerun(args),
         Command::SshRun(args) => ssh_run::ssh_run(args),
         Command::Bake(args) => bake::bake(args),
         Command::Plan(args) => plan::plan(args),

@@ -43,12 +43,12 @@ SCOPES = {
         import pytest
 
         class TestOne:
-            def test_first(self, others): others("TestTwo")
+            def test_first(self, others): others("TestTwo::test_")
             @pytest.mark.parametrize("text", ["a::b", "[c]"])
             def test_more(self, text): pass
 
         class TestTwo:
-            def test_first(self, others): others("TestOne")
+            def test_first(self, others): others("TestOne::")
             class TestInner:
                 def test_deep(self): pass
                 def test_deeper(self): pass
@@ -134,7 +134,8 @@ def test_reports_are_those_of_plain_pytest(suite: Suite, mode: str) -> None:
     suite.write({**SCOPES, **GROUPS, "conftest.py": FOR_ONE})
     report = ("-v", "-rA", "--junitxml=junit.xml")
     assert_same(
-        suite.plain("-p", "pytest_cloudist", "-p", "xdist", *report), suite.cloudist(f"--cloudist={mode}", "-p", "xdist", *report)
+        suite.plain("-p", "pytest_cloudist", "-p", "xdist", *report),
+        suite.cloudist(f"--cloudist={mode}", "-p", "xdist", *report),
     )
 
 
