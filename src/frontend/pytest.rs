@@ -54,6 +54,7 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
     command
         .args(["-p", "pytest_cloudist"])
         .arg(format!("--cloudist={}", settings.mode))
+        .args(settings.failed_first.then_some("--cd-failed-first"))
         .args(&args.pytest)
         .env("PYTHONPATH", python_path(&plugin))
         .env("CLOUDIST_PLUGIN_DIR", &plugin)

@@ -118,6 +118,7 @@ pub struct Settings {
     pub dnf: Vec<String>,
     pub collect: Collect,
     /// How long a test may take.
+    pub failed_first: bool,
     pub timeout: Option<Duration>,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,
@@ -240,6 +241,7 @@ impl Settings {
             dnf: read.list("dnf")?,
             python: read.text("python")?,
             collect: read.parsed("collect", "`auto`, `first` or `stream`", keyword)?.unwrap_or(Collect::Auto),
+            failed_first: read.parsed("failed-first", "`true` or `false`", truth)?.unwrap_or(false),
             timeout: read.parsed("timeout", "a duration above 0 (30, 30s, 5m)", patience)?,
             snapshot_limit: read
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?

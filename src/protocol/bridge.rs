@@ -47,6 +47,9 @@ pub struct Hello {
     pub maxfail: u32,
     #[serde(default)]
     pub continue_on_collection_errors: bool,
+    /// The order in which files are told is one in which they are to run.
+    #[serde(default)]
+    pub ordered: bool,
     /// What plugins put into `workerinput` in `pytest_configure_node`.
     #[serde(default)]
     pub workerinput: Value,

@@ -25,6 +25,8 @@ GROUP_MARK = "cloudist_group(name): with --cloudist=group, tests of the same nam
 DEFAULT_WORKERS = 2
 IN_WORKER = "CLOUDIST_WORKER"
 MODE_VARIABLE = "CLOUDIST_MODE"
+FAILED_FIRST_VARIABLE = "CLOUDIST_FAILED_FIRST"
+TRUE = ("True", "true", "1", "yes", "on")
 
 PLAIN_RUNS = (
     "collectonly help version showfixtures show_fixtures_per_test markers setupplan setuponly cacheshow"
@@ -66,21 +68,30 @@ def pytest_configure(config: pytest.Config) -> None:
 def chosen_mode(config: pytest.Config, options: Any) -> str:
     if os.environ.get(IN_WORKER):
         return "no"
-    mode = getattr(options, "cloudist", None) or os.environ.get(MODE_VARIABLE) or project_mode(config) or "no"
+    mode = (
+        getattr(options, "cloudist", None) or os.environ.get(MODE_VARIABLE) or project_setting(config, "mode")
+    )
+    mode = mode or "no"
     if mode not in MODES:
         raise pytest.UsageError(f"cloudist: the mode is {mode!r}, but should be one of {', '.join(MODES)}")
     return "no" if any(getattr(options, name, None) for name in PLAIN_RUNS) else mode
 
 
-def project_mode(config: pytest.Config) -> Optional[str]:
-    """`mode` in the nearest pyproject.toml at or above the working directory that has a [tool.cloudist]."""
+def begins_with_failures(config: pytest.Config) -> bool:
+    """What `--cd-failed-first` and its like say. The engine refuses words that mean nothing."""
+    given = getattr(config.option, "cd_failed_first", None) or os.environ.get(FAILED_FIRST_VARIABLE)
+    return str(given or project_setting(config, "failed-first")).strip() in TRUE
+
+
+def project_setting(config: pytest.Config, name: str) -> Any:
+    """A setting in the nearest pyproject.toml at or above the working directory that has a [tool.cloudist]."""
     start = config.invocation_params.dir
     for directory in (start, *start.parents):
         path = directory / "pyproject.toml"
         if path.is_file():
             settings = _cloudist_table(path.read_bytes())
             if settings is not None:
-                return settings.get("mode")
+                return settings.get(name)
     return None
 
 
@@ -197,4 +208,6 @@ def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
             if getattr(config.option, option, False):
                 raise pytest.UsageError(f"not possible with cloudist: {reason}")
         hold_xdist_back(config)
+        if hasattr(config.option, "failedfirst") and begins_with_failures(config):
+            config.option.failedfirst = True
     yield

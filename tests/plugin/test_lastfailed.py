@@ -93,3 +93,39 @@ def test_a_fixed_test_is_forgotten(suite: Suite) -> None:
         "test_a.py::TestGroup::test_bad",
         "test_a.py::test_text[two::2]",
     ]
+
+
+LONG_AND_BAD = {
+    "test_a.py": "import time\ndef test_long(): time.sleep(0.5)\n",
+    "test_b.py": "import time\ndef test_longer(): time.sleep(0.8)\n",
+    "test_c.py": "def test_bad(): assert 0\n",
+}
+
+
+def order(done: Outcome) -> list:
+    lines = (line.split(" ")[0] for line in done.out.splitlines() if " PASSED" in line or " FAILED" in line)
+    return [line.split("::")[0] for line in lines if "::" in line]
+
+
+@pytest.mark.parametrize("how", ["--ff", "--cd-failed-first", "variable", "file"])
+def test_failures_go_first_though_others_are_known_to_be_longer(suite: Suite, tmp_path, how: str) -> None:
+    state = {"CLOUDIST_STATE_DIR": str(tmp_path / "state")}
+    suite.write(LONG_AND_BAD)
+    assert order(suite.cloudist("-v", "--tb=no", workers=1, **state)) == [
+        "test_a.py",
+        "test_b.py",
+        "test_c.py",
+    ]
+    assert order(suite.cloudist("-v", "--tb=no", workers=1, **state)) == [
+        "test_b.py",
+        "test_a.py",
+        "test_c.py",
+    ]
+    if how == "file":
+        suite.write({"pyproject.toml": "[tool.cloudist]\nfailed-first = true\n"})
+    if how == "variable":
+        state["CLOUDIST_FAILED_FIRST"] = "1"
+    options = [how] if how.startswith("--") else []
+    again = suite.cloudist("-v", "--tb=no", *options, workers=1, **state)
+    assert order(again) == ["test_c.py", "test_a.py", "test_b.py"]
+    assert status(again) == ["run-last-failure: rerun previous 1 failure first"]
