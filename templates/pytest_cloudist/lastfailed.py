@@ -11,6 +11,7 @@ from typing import Dict, List, Optional
 import pytest
 
 from .collect import Outbox, Selectors, FoundFile, split_argument
+from .newfirst import in_order
 from .terminal import count
 
 
@@ -23,7 +24,7 @@ class Order(enum.Enum):
 class LastFailed:
     def __init__(self, config: pytest.Config, outbox: Outbox) -> None:
         self._plugin = config.pluginmanager.getplugin("lfplugin")
-        self._outbox = outbox
+        self._outbox = in_order(config, outbox)
         self._without_failures = config.getoption("last_failed_no_failures", "all")
         self._failures: Dict[str, Optional[Selectors]] = {}
         self._first: List[FoundFile] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -129,3 +130,21 @@ def test_failures_go_first_though_others_are_known_to_be_longer(suite: Suite, tm
     again = suite.cloudist("-v", "--tb=no", *options, workers=1, **state)
     assert order(again) == ["test_c.py", "test_a.py", "test_b.py"]
     assert status(again) == ["run-last-failure: rerun previous 1 failure first"]
+
+
+def test_the_newest_go_first(suite: Suite, tmp_path) -> None:
+    state = {"CLOUDIST_STATE_DIR": str(tmp_path / "state")}
+    suite.write({f"test_{letter}.py": "def test_it(): pass\n" for letter in "abc"})
+    for age, letter in enumerate("bca"):
+        os.utime(suite.root / f"test_{letter}.py", (10**9 - age, 10**9 - age))
+    assert order(suite.cloudist("-v", workers=1, **state)) == ["test_a.py", "test_b.py", "test_c.py"]
+    suite.write({"test_d.py": "def test_it(): pass\n"})
+    os.utime(suite.root / "test_d.py", (10**8, 10**8))
+    cloudist = suite.cloudist("-v", "--nf", workers=1, **state)
+    assert order(cloudist) == ["test_d.py", "test_b.py", "test_c.py", "test_a.py"]
+    known = cached(suite, "nodeids")
+    (suite.root / ".pytest_cache" / "v" / "cache" / "nodeids").write_text(
+        json.dumps([nodeid for nodeid in known if "test_d" not in nodeid])
+    )
+    assert order(suite.plain("-v", "--nf")) == order(cloudist)
+    assert cached(suite, "nodeids") == known
