@@ -38,7 +38,7 @@ pub struct RerunArgs {
 
 pub fn rerun(args: RerunArgs) -> Result<u8, Failure> {
     let (history, root) = history::open()?;
-    let runs = history.runs(&root, u32::MAX)?;
+    let runs = history.runs(&root, if args.earlier.is_some() { u32::MAX } else { 1 })?;
     let run = match args.earlier {
         Some(number) => runs.iter().find(|run| run.id == number).ok_or_else(|| no_run(&root, Some(number)))?,
         None => runs.first().ok_or_else(|| no_run(&root, None))?,

@@ -117,8 +117,9 @@ pub struct Settings {
     pub apt: Vec<String>,
     pub dnf: Vec<String>,
     pub collect: Collect,
-    /// How long a test may take.
+    /// Whether the files in which something failed last go first.
     pub failed_first: bool,
+    /// How long a test may take.
     pub timeout: Option<Duration>,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,

@@ -68,19 +68,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def chosen_mode(config: pytest.Config, options: Any) -> str:
     if os.environ.get(IN_WORKER):
         return "no"
-    mode = (
-        getattr(options, "cloudist", None) or os.environ.get(MODE_VARIABLE) or project_setting(config, "mode")
-    )
-    mode = mode or "no"
+    given = getattr(options, "cloudist", None) or os.environ.get(MODE_VARIABLE)
+    mode = given or project_setting(config, "mode") or "no"
     if mode not in MODES:
         raise pytest.UsageError(f"cloudist: the mode is {mode!r}, but should be one of {', '.join(MODES)}")
     return "no" if any(getattr(options, name, None) for name in PLAIN_RUNS) else mode
 
 
-def begins_with_failures(config: pytest.Config) -> bool:
+def begins_with_failures(config: pytest.Config, taking: Taking) -> bool:
     """What `--cd-failed-first` and its like say. The engine refuses words that mean nothing."""
-    given = getattr(config.option, "cd_failed_first", None) or os.environ.get(FAILED_FIRST_VARIABLE)
-    return str(given or project_setting(config, "failed-first")).strip() in TRUE
+    given = getattr(config.option, "cd_failed_first", None)
+    if given or taking.bridge.inherits_settings:
+        return bool(given)
+    given = os.environ.get(FAILED_FIRST_VARIABLE) or project_setting(config, "failed-first")
+    return str(given).strip() in TRUE
 
 
 def project_setting(config: pytest.Config, name: str) -> Any:
@@ -203,11 +204,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
     take_part(config, config.option)
-    if config.pluginmanager.getplugin("cloudist-taking") is not None:
+    taking = config.pluginmanager.getplugin("cloudist-taking")
+    if taking is not None:
         for option, reason in IMPOSSIBLE.items():
             if getattr(config.option, option, False):
                 raise pytest.UsageError(f"not possible with cloudist: {reason}")
         hold_xdist_back(config)
-        if hasattr(config.option, "failedfirst") and begins_with_failures(config):
+        if hasattr(config.option, "failedfirst") and begins_with_failures(config, taking):
             config.option.failedfirst = True
     yield

@@ -93,6 +93,11 @@ class Bridge:
         assert child.stdin is not None and child.stdout is not None
         return cls(child.stdout.fileno(), child.stdin.fileno(), child)
 
+    @property
+    def inherits_settings(self) -> bool:
+        """Whether the engine was there first, and has given all that variables and files say as options."""
+        return self._child is None
+
     def send(self, kind: str, **fields: Any) -> None:
         header = json.dumps({"t": kind, **fields}, separators=(",", ":")).encode("ascii")
         frame = memoryview((len(header) + 1).to_bytes(4, "big") + header + b"\n")

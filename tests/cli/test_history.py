@@ -131,6 +131,27 @@ def test_the_longest_file_goes_first(cloudist, project):
     assert [nodeid for (nodeid,) in order] == [f"test_{letter}.py::test_it" for letter in "dbca"]
 
 
+@pytest.mark.parametrize("how", ["option", "variable", "file"])
+def test_what_failed_goes_before_the_longest(cloudist, project, how):
+    root = project(
+        {
+            "pytest.ini": "[pytest]\naddopts = -p no:randomly\n",
+            "test_a.py": "import time\ndef test_long(): time.sleep(0.5)\n",
+            "test_b.py": "import time\ndef test_longer(): time.sleep(0.8)\n",
+            "test_c.py": "def test_bad(): assert 0\n",
+        }
+    )
+    run = ("pytest", "--provider=local", "-n", "1", "--", "-v", "--tb=no")
+    cloudist(*run, cwd=root).check(1)
+    if how == "file":
+        (root / "pyproject.toml").write_text("[tool.cloudist]\nfailed-first = true\n")
+    env = {"CLOUDIST_FAILED_FIRST": "1"} if how == "variable" else {}
+    options = ("--failed-first",) if how == "option" else ()
+    done = cloudist(run[0], *options, *run[1:], cwd=root, env=env).check(1)
+    ended = [line.split("::")[0] for line in done.out.splitlines() if " PASSED" in line or " FAILED" in line]
+    assert ended[:3] == ["test_c.py", "test_a.py", "test_b.py"]
+
+
 def test_two_runs_at_once_are_both_written_down(cloudist, project):
     root = project(SUITE)
     runs = [cloudist.start(*RUN, cwd=root) for _ in range(2)]
