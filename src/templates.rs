@@ -30,9 +30,11 @@ macro_rules! modules {
 
 /// Modules that follow the runner in its `hello`.
 pub const RUNNER_MODULES: &[(&str, &str)] = modules![
+    "again",
     "attic",
     "commands",
     "deadlines",
+    "diary",
     "disk",
     "distributions",
     "environment",

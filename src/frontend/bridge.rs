@@ -370,6 +370,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             initial: paths(&hello.initial),
             timeout: settings.timeout,
             groups: settings.mode == Mode::Group,
+            remember: settings.keep_on_failure.is_some(),
         }),
     }
 }

@@ -82,6 +82,7 @@ pub struct SessionPlan {
     /// How long a test may take.
     pub timeout: Option<Duration>,
     pub groups: bool,
+    pub remember: bool,
 }
 
 /// The snapshot as it lies on one machine.
@@ -238,6 +239,7 @@ impl Ground {
             initial: plan.initial.iter().filter_map(|path| self.mapping.to_remote(path)).collect(),
             timeout: plan.timeout.map(|timeout| timeout.as_secs_f64()),
             groups: plan.groups,
+            remember: plan.remember,
         })
     }
 

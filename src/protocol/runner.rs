@@ -83,6 +83,8 @@ pub struct Session {
     pub timeout: Option<f64>,
     /// Whether the marks that put tests into groups are to be told.
     pub groups: bool,
+    /// Whether what each worker runs is kept there, for those who come to look at a failure.
+    pub remember: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -98,6 +98,9 @@ pub struct WorkerInfo {
     pub at: Option<String>,
     pub done: u32,
     pub failed: u32,
+    /// The tests that failed on it, where they can be gone into.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<String>,
 }
 
 pub fn now() -> u64 {

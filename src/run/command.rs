@@ -343,6 +343,7 @@ impl<'a> CommandRun<'a> {
     fn tell_what_workers_are_at(&mut self) {
         let line = shlex::try_join(self.plan.argv.iter().map(String::as_str)).unwrap_or_default();
         let workers = self.workers.iter().map(|(id, (machine, progress))| WorkerInfo {
+            failures: Vec::new(),
             worker: id.to_string(),
             machine: machine.0,
             at: matches!(progress, Progress::Running | Progress::Fetching).then(|| line.clone()),

@@ -355,8 +355,10 @@ impl Fleet {
         let names: Vec<&str> = self.kept.keys().map(|machine| self.name(*machine)).collect();
         let (first, duration) = (names.first()?, humantime::format_duration(*longest));
         let stay = if names.len() == 1 { "stays" } else { "stay" };
+        let tests = self.preparation.borrow().as_ref().is_some_and(|preparation| preparation.session.is_some());
+        let debugger = if tests { "`cloudist pdb` steps into it, " } else { "" };
         Some(format!(
-            "{} {stay} for {duration}, since something failed there: `cloudist ssh {first}` looks around, `cloudist down` ends it now",
+            "{} {stay} for {duration}, since something failed there: {debugger}`cloudist ssh {first}` looks around, `cloudist down` ends it now",
             names.join(", ")
         ))
     }

@@ -65,6 +65,8 @@ pub struct SessionGround {
     pub initial: Vec<PathBuf>,
     pub timeout: Option<Duration>,
     pub groups: bool,
+    /// Whether machines keep what each worker has run.
+    pub remember: bool,
 }
 
 /// Takes the snapshot and works out what goes with it.
@@ -107,6 +109,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         initial: session.initial.clone(),
         timeout: session.timeout,
         groups: session.groups,
+        remember: session.remember,
     });
     let mut sys_path = ground.sys_path.clone();
     sys_path.extend(ground.further.iter().filter(|path| !ground.sys_path.contains(path)).cloned());

@@ -23,6 +23,8 @@ pub struct Registration {
     /// Not told yet.
     trouble: Option<String>,
     writing: Option<JoinHandle<()>>,
+    /// Not written, because something else was just then.
+    unwritten: Option<Vec<WorkerInfo>>,
 }
 
 impl Registration {
@@ -31,7 +33,7 @@ impl Registration {
             Ok(record) => (Some(record), None),
             Err(error) => (None, Some(trouble(&error))),
         };
-        Self { record, log: RunLog::open(&info.run), trouble, writing: None }
+        Self { record, log: RunLog::open(&info.run), trouble, writing: None, unwritten: None }
     }
 
     /// What is in the way of it, once.
@@ -123,12 +125,14 @@ impl Registration {
         }
     }
 
-    /// Writes what the workers are at, in the background; left out while the last one is still being written.
+    /// Writes what the workers are at, in the background; waits for the next time, or the end, while the last one is
+    /// still being written.
     pub fn working(&mut self, workers: Vec<WorkerInfo>) {
         if let Some(log) = &mut self.log {
             log.flush();
         }
         let idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
+        self.unwritten = (!idle).then(|| workers.clone());
         if let (Some(record), true) = (&self.record, idle) {
             let path: PathBuf = record.working();
             self.writing = Some(tokio::task::spawn_blocking(move || {
@@ -142,6 +146,9 @@ impl Registration {
     pub async fn close(mut self, kept: &BTreeMap<MachineId, Duration>) {
         if let Some(writing) = self.writing.take() {
             writing.await.ok();
+        }
+        if let (Some(record), Some(workers)) = (&self.record, &self.unwritten) {
+            registry::write_working(&record.working(), workers).ok();
         }
         let kept = kept.iter().map(|(machine, time)| (machine.0, registry::now() + time.as_secs())).collect();
         if let Some(record) = self.record {

@@ -7,8 +7,10 @@ import os
 import signal
 
 from .deadlines import Deadline
+from .diary import Diary
 from .processes import StartError
 from .queues import END, NONE
+from .slots import SIDE
 from .workers import Worker
 from .zygote import Zygote, environment, interpreter_environment
 
@@ -19,7 +21,8 @@ class Pool:
     def __init__(self, runner):
         self.runner = runner
         self.specs = {}
-        self._names = {}
+        self.names = {}
+        self.diary = None
         self._workers = {}
         self._session = None
         self._count = 0
@@ -30,7 +33,7 @@ class Pool:
         runner.processes.on_stranger = self._stranger_ended
 
     def names_of(self, file):
-        return [[index, nodeid, k] for index, (nodeid, k) in self._names.get(file, {}).items()]
+        return [[index, nodeid, k] for index, (nodeid, k) in self.names.get(file, {}).items()]
 
     def prepare(self, header):
         """Starts importing pytest ahead of `start`, where that can be known to help."""
@@ -45,6 +48,8 @@ class Pool:
     def start(self, header):
         self._session = header["session"]
         self._count = header["count"]
+        if self._session.get("remember") and self.runner.tree:
+            self.diary = Diary(self.runner.tree + SIDE, self._described(), self.runner.sources)
         for number in header["workers"]:
             self.spawn(number)
 
@@ -173,7 +178,7 @@ class Pool:
         worker = self._workers.get(header["worker"])
         tests = header.get("tests")
         if tests is not None:
-            self._names.setdefault(file, {}).update((index, (nodeid, k)) for index, nodeid, k in tests)
+            self.names.setdefault(file, {}).update((index, (nodeid, k)) for index, nodeid, k in tests)
         if worker is None:
             return
         if tests is None:

@@ -181,7 +181,8 @@ class Zygote:
             os.dup2(descriptor, target)
             os.close(descriptor)
         module = importlib.import_module(PACKAGE + ".worker_process")
-        return module.work(number, self._session, self._basetemp, tokens, results, control, *watched)
+        channel = module.Channel(tokens, results, control)
+        return module.work(number, self._session, self._basetemp, channel, *watched)
 
     def _reap(self):
         try:
@@ -255,4 +256,5 @@ def main():
         os._exit(status)
 
 
-main()
+if __name__ == "__main__":
+    main()

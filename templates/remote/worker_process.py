@@ -61,10 +61,9 @@ def set_up_process(number, session):
     os.chdir(session["cwd"])
 
 
-def work(number, session, basetemp, tokens, results, control, watched=None):
-    """The life of a worker process, from the fork to its exit status."""
-    channel = Channel(tokens, results, control)
-    plugins = [WorkerPlugin(number, session, basetemp, channel, watched)]
+def work(number, session, basetemp, channel, watched=None, others=()):
+    """The life of a worker process, from the fork to its exit status. `others` are further plugins."""
+    plugins = [WorkerPlugin(number, session, basetemp, channel, watched), *others]
     plugin = plugins[0]
     if plugin.watch is not None:
         plugins.append(plugin.watch)

@@ -9,7 +9,7 @@ from functools import partial
 from _pytest.logging import LogCaptureHandler, catching_logs
 from _pytest.outcomes import Exit
 from _pytest.reports import TestReport
-from _pytest.runner import CallInfo, _update_current_test_var
+from _pytest.runner import CallInfo, _update_current_test_var, check_interactive_exception
 from _pytest.warnings import catch_warnings_for_item
 
 
@@ -32,7 +32,10 @@ def tear_down_to(item, following, config):
         return TestReport.from_item_and_call(item, call)
     if getattr(item, "funcargs", {}) is None:
         item.funcargs = {}
-    return item.ihook.pytest_runtest_makereport(item=item, call=call)
+    report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+    if check_interactive_exception(call, report):
+        item.ihook.pytest_exception_interact(node=item, call=call, report=report)
+    return report
 
 
 def captured(item, following, config):

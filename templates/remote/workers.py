@@ -29,6 +29,7 @@ class Worker:
         self.queue = Queue()
         self._pool = pool
         self._deadline = deadline
+        self._diary = pool.diary
         self._runner = pool.runner
         self._execute = {}
         self._collecting = None
@@ -110,6 +111,8 @@ class Worker:
 
     def _send_results(self, tests, told, entries):
         if tests:
+            if self._diary is not None:
+                self._diary.ran(self, [test[:3] for test in tests], self._pool.specs, self._pool.names)
             header = {"t": "results", "worker": self.number, "tests": tests, "told": told}
             self._runner.send(header, b"[%b]" % b",".join(entries))
 
@@ -118,6 +121,8 @@ class Worker:
             file, index, failed, seconds, *_ = RESULT.unpack_from(body)
             header = {"t": "late", "worker": self.number, "file": file, "index": index, "failed": failed}
             header["seconds"] = round(seconds, 6)
+            if failed and self._diary is not None:
+                self._diary.failed_late(self, file, index)
             self._runner.send(header, body[RESULT.size :])
         else:
             name, _, blob = body.partition(b"\n")
@@ -155,6 +160,8 @@ class Worker:
         self._collecting = None
         if header["first"]:
             self.queue.finish((file, NONE))
+            if self._diary is not None:
+                self._diary.collected(self, file, self._pool.specs[file], header["tests"])
             if self._execute.pop(file, False):
                 self.queue.insert([(file, index) for index in range(len(header["tests"]))])
         self._reply({})
@@ -214,6 +221,8 @@ class Worker:
             if collecting is None and files and claimed[0][1] == NONE:
                 collecting = files[0]
             running = list(tests[0]) if tests and collecting is None else None
+            if running and self._diary is not None:
+                self._diary.ran(self, [(*running, 1)], self._pool.specs, self._pool.names)
             header = {
                 "t": "died",
                 "worker": self.number,
@@ -238,6 +247,8 @@ class Worker:
             os.close(descriptor)
         if self._deadline is not None:
             self._deadline.close()
+        if self._diary is not None:
+            self._diary.close(self)
         self._control.close()
         self.queue.close()
         self._outputs = {}

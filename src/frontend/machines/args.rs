@@ -31,6 +31,19 @@ pub enum MachinesCommand {
     /// it ran. Kept for the latest 20 runs.
     #[command(after_long_help = LOGS_EXAMPLES)]
     Logs(LogsArgs),
+    /// Step into a test that failed, on the machine that was kept for it
+    ///
+    /// After a run with --cd-keep-on-failure: runs the test again there, in the same snapshot and environment, in a process that runs before it what its worker
+    /// ran before it, in the same order, so that a failure that depends on the order comes back. pytest's debugger comes up in the frame in
+    /// which the test fails. TEST is a part of its node id, or its number in the list that is shown where several failed.
+    #[command(after_long_help = PDB_EXAMPLES)]
+    Pdb(PdbArgs),
+    /// Find the earlier tests that make a test fail
+    ///
+    /// After a run with --cd-keep-on-failure, on the machine that was kept: runs the test after fewer and fewer of the tests that its worker ran
+    /// before it, each time in a new process, until none of those left can be left out.
+    #[command(after_long_help = BISECT_EXAMPLES)]
+    Bisect(BisectArgs),
     /// Copy files between here and a machine
     ///
     /// One of the two is MACHINE:PATH. A path there that does not begin with a slash lies in the project's directory. Copies into a directory that exists,
@@ -90,6 +103,24 @@ Examples:
   cloudist logs test_login               what was said while tests of that name ran
 
 Exit status: 0; 91 if nothing was written down about SUBJECT.";
+
+const PDB_EXAMPLES: &str = "\
+Examples:
+  cloudist pytest --keep-on-failure
+  cloudist pdb                           the test that failed
+  cloudist pdb test_login                the one of that name
+  cloudist pdb --trace --alone 2         the second, from its first line, without what ran before it
+
+Exit status: 1 if the test failed again; 0 if it passed; 2 if the debugger was left with `q`; 91 if there is
+no machine on which it failed, it can't be reached, or the test can't be run there any more.";
+
+const BISECT_EXAMPLES: &str = "\
+Examples:
+  cloudist pytest --keep-on-failure
+  cloudist bisect test_login
+
+Exit status: 0 if it was found on which tests the failure depends, also if on none; 1 if the test passes after
+the tests that ran before it too; 91 if there is no machine on which it failed, or it can't be reached.";
 
 const CP_EXAMPLES: &str = "\
 Examples:
@@ -165,6 +196,26 @@ pub struct LogsArgs {
     /// The run [default: the latest]
     #[arg(long, value_name = "RUN")]
     pub run: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PdbArgs {
+    /// A part of the test's node id, or its number in the list [default: the only one that failed]
+    #[arg(value_name = "TEST")]
+    pub test: Option<String>,
+    /// Leave out the tests that ran before it
+    #[arg(long)]
+    pub alone: bool,
+    /// Stop at the test's first line, not where it fails
+    #[arg(long)]
+    pub trace: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BisectArgs {
+    /// A part of the test's node id, or its number in the list [default: the only one that failed]
+    #[arg(value_name = "TEST")]
+    pub test: Option<String>,
 }
 
 #[derive(Debug, Args)]

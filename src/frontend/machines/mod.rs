@@ -10,6 +10,7 @@ mod exec;
 mod forward;
 mod growth;
 mod logs;
+mod pdb;
 mod ps;
 mod remote;
 mod shell;
@@ -40,6 +41,8 @@ pub fn main(command: MachinesCommand) -> Result<u8, Failure> {
         MachinesCommand::Ssh(args) => block_on(shell::shell(args)),
         MachinesCommand::Exec(args) => block_on(exec::exec(args)),
         MachinesCommand::Logs(args) => logs::logs(&args),
+        MachinesCommand::Pdb(args) => block_on(pdb::pdb(args)),
+        MachinesCommand::Bisect(args) => block_on(pdb::bisect(args)),
         MachinesCommand::Cp(args) => block_on(cp::cp(args)),
         MachinesCommand::Forward(args) => block_on(forward::forward(args)),
         MachinesCommand::SshConfig(args) => ssh_config::ssh_config(&args),

@@ -161,7 +161,7 @@ impl TestRun<'_> {
             FromRunner::Results { worker, tests, told } => self.on_results(machine, worker, tests, &told, blob),
             FromRunner::Late { worker, file, index, failed, seconds } => {
                 if failed > 0 {
-                    self.will_be_looked_at(WorkerId(worker));
+                    self.will_be_looked_at(WorkerId(worker), test_id((file, index)));
                 }
                 self.memory.torn_down(test_id((file, index)), failed, seconds);
                 self.fleet.recorder().late(worker, file, index, &blob);

@@ -183,6 +183,7 @@ impl<'a> TestRun<'a> {
             }
             self.carry_out();
         }
+        self.tell_what_workers_are_at();
         self.ending()
     }
 

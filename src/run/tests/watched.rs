@@ -23,15 +23,20 @@ pub(super) fn interval() -> Interval {
 
 impl TestRun<'_> {
     pub(super) fn tell_what_workers_are_at(&mut self) {
+        let workers = self.what_workers_are_at();
+        self.fleet.working(workers);
+    }
+
+    fn what_workers_are_at(&self) -> Vec<WorkerInfo> {
         let workers = self.workers.iter().map(|(id, worker)| WorkerInfo {
             worker: id.to_string(),
             machine: worker.machine.0,
             at: (worker.phase == Phase::Up).then(|| self.at(id)).flatten(),
             done: worker.done,
             failed: worker.failed,
+            failures: worker.failures.clone(),
         });
-        let workers = workers.collect();
-        self.fleet.working(workers);
+        workers.collect()
     }
 
     fn at(&self, worker: WorkerId) -> Option<String> {
@@ -50,14 +55,15 @@ impl TestRun<'_> {
         let line = format!("{outcome}\t{}", self.book.nodeid(test));
         self.fleet.log(machine, Source::Test(worker.0), &line);
         if failed {
-            self.will_be_looked_at(worker);
+            self.will_be_looked_at(worker, test);
         }
     }
 
-    /// Something failed there.
-    pub(super) fn will_be_looked_at(&mut self, worker: WorkerId) {
+    /// The test failed there.
+    pub(super) fn will_be_looked_at(&mut self, worker: WorkerId, test: TestId) {
         if let (Some(machine), Some(time)) = (self.workers.machine(worker), self.rules.keep_on_failure) {
             self.fleet.keep(machine, time);
+            self.workers.failed(worker, self.book.nodeid(test));
         }
     }
 }

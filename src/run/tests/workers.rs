@@ -18,12 +18,17 @@ pub struct Worker {
     pub phase: Phase,
     pub done: u32,
     pub failed: u32,
+    /// What failed on it, in that order, where that is kept.
+    pub failures: Vec<String>,
     /// Processes of this worker that died since one last finished a test.
     deaths: u32,
 }
 
 /// A worker whose processes keep dying is given up after this many in a row.
 const MAX_DEATHS: u32 = 5;
+
+/// Nobody goes into more of them than this.
+const MOST_FAILURES: usize = 1000;
 
 #[derive(Default)]
 pub struct Workers {
@@ -37,8 +42,9 @@ impl Workers {
     pub fn expect(&mut self, machine: MachineId, count: u32) {
         let first = self.by_id.len() as u32;
         for number in first..first + count {
-            self.by_id
-                .insert(WorkerId(number), Worker { machine, phase: Phase::Expected, done: 0, failed: 0, deaths: 0 });
+            let worker =
+                Worker { machine, phase: Phase::Expected, done: 0, failed: 0, failures: Vec::new(), deaths: 0 };
+            self.by_id.insert(WorkerId(number), worker);
         }
     }
 
@@ -68,6 +74,15 @@ impl Workers {
         if let Some(worker) = self.by_id.get_mut(&worker) {
             worker.done += 1;
             worker.failed += u32::from(failed);
+        }
+    }
+
+    pub fn failed(&mut self, worker: WorkerId, nodeid: String) {
+        if let Some(worker) = self.by_id.get_mut(&worker)
+            && !worker.failures.contains(&nodeid)
+            && worker.failures.len() < MOST_FAILURES
+        {
+            worker.failures.push(nodeid);
         }
     }
 
