@@ -58,6 +58,7 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "worker_channel",
     "worker_collection",
     "worker_groups",
+    "worker_hold",
     "worker_options",
     "worker_paths",
     "worker_process",

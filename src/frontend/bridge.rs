@@ -371,6 +371,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             timeout: settings.timeout,
             groups: settings.mode == Mode::Group,
             remember: settings.keep_on_failure.is_some(),
+            hold: settings.hold_failures,
         }),
     }
 }

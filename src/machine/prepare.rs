@@ -83,6 +83,7 @@ pub struct SessionPlan {
     pub timeout: Option<Duration>,
     pub groups: bool,
     pub remember: bool,
+    pub hold: Option<Duration>,
 }
 
 /// The snapshot as it lies on one machine.
@@ -240,6 +241,7 @@ impl Ground {
             timeout: plan.timeout.map(|timeout| timeout.as_secs_f64()),
             groups: plan.groups,
             remember: plan.remember,
+            hold: plan.hold.map(|time| time.as_secs_f64()),
         })
     }
 

@@ -125,6 +125,8 @@ pub struct Settings {
     pub peers: Peers,
     /// For how long machines stay on which something failed.
     pub keep_on_failure: Option<Duration>,
+    /// For how long failed tests are held where they failed.
+    pub hold_failures: Option<Duration>,
     /// Where to write a report of the run.
     pub report: Option<PathBuf>,
     /// How many runs' events are kept.
@@ -248,9 +250,8 @@ impl Settings {
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
             peers: read.parsed("peers", "`auto` or `off`", keyword)?.unwrap_or(Peers::Auto),
-            keep_on_failure: read
-                .parsed("keep-on-failure", "a duration of at least 5 seconds (90s, 30m, 1h)", stay)?
-                .flatten(),
+            keep_on_failure: read.stay("keep-on-failure")?.max(read.stay("hold-failures")?),
+            hold_failures: read.stay("hold-failures")?,
             report: read.text("report")?.filter(|directory| !directory.is_empty()).map(PathBuf::from),
             keep_events: read.parsed("keep-events", "a whole number", keyword)?.unwrap_or(20),
             ec2: Ec2Settings::read(&read)?,
@@ -360,6 +361,10 @@ impl Reader<'_> {
             0 => Err(SettingError::Many { origin: given.origin, given: 0 }),
             _ => Ok(given.values.into_iter().next_back()),
         }
+    }
+
+    fn stay(&self, name: &str) -> Result<Option<Duration>, SettingError> {
+        Ok(self.parsed(name, "a duration of at least 5 seconds (90s, 30m, 1h)", stay)?.flatten())
     }
 
     fn parsed<T>(

@@ -85,6 +85,8 @@ pub struct Session {
     pub groups: bool,
     /// Whether what each worker runs is kept there, for those who come to look at a failure.
     pub remember: bool,
+    /// Seconds that failed tests are held where they failed.
+    pub hold: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]

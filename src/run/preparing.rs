@@ -67,6 +67,8 @@ pub struct SessionGround {
     pub groups: bool,
     /// Whether machines keep what each worker has run.
     pub remember: bool,
+    /// For how long failed tests are held.
+    pub hold: Option<Duration>,
 }
 
 /// Takes the snapshot and works out what goes with it.
@@ -110,6 +112,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         timeout: session.timeout,
         groups: session.groups,
         remember: session.remember,
+        hold: session.hold,
     });
     let mut sys_path = ground.sys_path.clone();
     sys_path.extend(ground.further.iter().filter(|path| !ground.sys_path.contains(path)).cloned());

@@ -189,16 +189,20 @@ def controllers():
     return Controllers()
 
 
-def enter(directory):
-    """Makes this process what the zygote is to a worker."""
+def install(directory):
+    """Makes the modules of a worker importable, as they are to one."""
     with open(os.path.join(directory, "sources.json"), encoding="ascii") as file:
         sources = json.load(file)
-    with open(os.path.join(directory, "session.json"), encoding="ascii") as file:
-        session = json.load(file)
     sys.path[:] = [entry for entry in sys.path if entry]
     zygote = {"__name__": PACKAGE + ".worker"}
     exec(compile(sources["worker"], "<cloudist worker>", "exec"), zygote)
     zygote["install"]({name: text for name, text in sources.items() if name.startswith("worker_")})
+
+
+def enter(directory):
+    """Makes this process what the zygote is to a worker."""
+    with open(os.path.join(directory, "session.json"), encoding="ascii") as file:
+        session = json.load(file)
     from _cloudist import worker_paths
 
     session["environment_path"] = worker_paths.InterpreterPaths().apply(session["sys_path"], session["paths"])
@@ -220,6 +224,14 @@ def run(directory, then, worker, screen, others=()):
 
 
 def debug(directory, options):
+    if not (options.again or options.alone or options.trace):
+        from _cloudist import worker_hold
+
+        greeting = "%s as it was when it failed on %s" % (options.nodeid, options.worker)
+        name = worker_hold.place(options.worker, options.nodeid)
+        status = worker_hold.visit(directory, name, lambda: Screen(False).say(greeting))
+        if status is not None:
+            return status
     then = past(directory, options.worker, options.nodeid)
     if options.alone:
         then.leave_out(())
@@ -268,7 +280,7 @@ def bisect(directory, options):
     def fails(kept):
         told, tell = os.pipe()
         words = [sys.executable, "-c", BOOT, directory, "--judge=%d" % tell]
-        words += ["--", options.worker, options.nodeid]
+        words += ["--worker=" + options.worker, "--test=" + options.nodeid]
         process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=nowhere, stderr=subprocess.PIPE, pass_fds=[tell]
         )
@@ -323,15 +335,23 @@ def smallest(items, fails):
 def main():
     parser = argparse.ArgumentParser(prog="cloudist pdb")
     parser.add_argument("directory")
-    parser.add_argument("worker")
-    parser.add_argument("nodeid")
+    parser.add_argument("--worker")
+    parser.add_argument("--test", dest="nodeid")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--bisect", action="store_true")
     parser.add_argument("--judge", type=int)
+    parser.add_argument("--release", action="store_true")
     parser.add_argument("--trace", action="store_true")
     options = parser.parse_args()
     status = NOT_THERE
     try:
+        install(options.directory)
+        if options.release:
+            from _cloudist import worker_hold
+
+            worker_hold.release(options.directory)
+            os._exit(0)
         act = bisect if options.bisect else debug if options.judge is None else judge
         status = act(options.directory, options)
         sys.stdout.flush()

@@ -116,7 +116,9 @@ def default_index():
         import ensurepip
 
         bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
-        sys.path[:0] = [os.path.join(bundled, name) for name in os.listdir(bundled) if name.startswith("pip-")]
+        sys.path[:0] = [
+            os.path.join(bundled, name) for name in os.listdir(bundled) if name.startswith("pip-")
+        ]
         from pip._internal.models.index import PyPI
 
         return PyPI.simple_url

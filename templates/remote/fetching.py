@@ -111,7 +111,12 @@ class Peer:
     def __init__(self, header):
         self._address = header["address"], header["port"]
         self._pin = header["pin"]
-        self._greeting = {"t": "greeting", "id": header["id"], "number": header["number"], "token": header["token"]}
+        self._greeting = {
+            "t": "greeting",
+            "id": header["id"],
+            "number": header["number"],
+            "token": header["token"],
+        }
 
     def run(self, runner):
         stand_alone(runner)

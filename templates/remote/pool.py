@@ -22,7 +22,7 @@ class Pool:
         self.runner = runner
         self.specs = {}
         self.names = {}
-        self.diary = None
+        self.diary = self.life = None
         self._workers = {}
         self._session = None
         self._count = 0
@@ -49,6 +49,9 @@ class Pool:
         self._session = header["session"]
         self._count = header["count"]
         if self._session.get("remember") and self.runner.tree:
+            if self._session.get("hold"):
+                # Those who hold a failure see by its end that the run is over.
+                self.life, self._living = os.pipe()
             self.diary = Diary(self.runner.tree + SIDE, self._described(), self.runner.sources)
         for number in header["workers"]:
             self.spawn(number)
@@ -90,7 +93,8 @@ class Pool:
             self._fail_waiting(kind, str(error))
 
     def _described(self):
-        return dict(self._session, count=self._count, run=self.runner.run_id)
+        side = (self.runner.tree or "") + SIDE
+        return dict(self._session, count=self._count, run=self.runner.run_id, side=side)
 
     def heard(self, zygote, header):
         kind = header["t"]

@@ -33,6 +33,7 @@ class Processes:
         self._loop = loop
         self._exits = {}
         self._groups = set()
+        self._spared = set()
         self._adopts_orphans = False
         # What is asked for in the same breath as the greeting, a zygote, doesn't wait for it.
         loop.after(0, self._adopt_orphans)
@@ -96,6 +97,10 @@ class Processes:
         """Makes sure that a process group ends when the runner does."""
         self._groups.add(group)
 
+    def spare(self, pid):
+        """A process that knows by itself when to end, and may outlive the runner."""
+        self._spared.add(pid)
+
     def signal_group(self, group, number):
         try:
             os.killpg(group, number)
@@ -119,7 +124,7 @@ class Processes:
                 if group != spared:
                     self.signal_group(group, signal.SIGKILL)
             for pid in children(os.getpid()):
-                if pid == spared:
+                if pid == spared or pid in self._spared:
                     continue
                 try:
                     os.kill(pid, signal.SIGKILL)
@@ -129,6 +134,8 @@ class Processes:
                 while os.waitpid(-1, os.WNOHANG)[0]:
                     pass
             except ChildProcessError:
+                return
+            if self._spared.issuperset(children(os.getpid())):
                 return
             poll.poll(10)
             read_some(self._woken)

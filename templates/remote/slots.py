@@ -143,14 +143,20 @@ def contents_known(base, most=16):
         slots = by_age(os.path.join(base, "trees"))[:most]
     except OSError:
         return []
-    known = [(slot.name.partition("-")[0], (slot.read("id") or b"").decode("ascii", "replace")) for _, slot in slots]
+    known = [
+        (slot.name.partition("-")[0], (slot.read("id") or b"").decode("ascii", "replace"))
+        for _, slot in slots
+    ]
     return [[key, snapshot] for key, snapshot in known if len(snapshot) == 64]
 
 
 def manifest_of(trees, key, snapshot):
     """The bytes of a manifest that some tree of a project has, whoever holds it."""
     for _, slot in by_age(trees):
-        if slot.name.partition("-")[0] == key and (slot.read("id") or b"").decode("ascii", "replace") == snapshot:
+        if (
+            slot.name.partition("-")[0] == key
+            and (slot.read("id") or b"").decode("ascii", "replace") == snapshot
+        ):
             data = slot.known()
             if data is not None and sha256(data).hexdigest() == snapshot:
                 return data

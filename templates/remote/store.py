@@ -145,7 +145,10 @@ class Store:
             if missing:
                 self._uploads.pause()
                 arrived = {str(index): self._uploads.arrived(index) for index in missing}
-                body = {"files": runs(missing), "arrived": {key: size for key, size in arrived.items() if size}}
+                body = {
+                    "files": runs(missing),
+                    "arrived": {key: size for key, size in arrived.items() if size},
+                }
                 return dict(t="need", id=snapshot, manifest=False), body
             self._uploads.clear()
         except OSError as error:

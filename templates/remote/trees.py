@@ -191,7 +191,9 @@ class Tree:
     def complete(self, trees):
         """Makes the tree whole with what is on this machine. Returns the files whose contents have to be sent; with
         none the tree is whole."""
-        links_stand = self._is_same and all(disk.is_link(self._at(path), to) for path, to in self.target.links)
+        links_stand = self._is_same and all(
+            disk.is_link(self._at(path), to) for path, to in self.target.links
+        )
         if self._is_same and not self.wanted and links_stand and self._standing >= self.target.directories:
             if self._is_stale:
                 self._record()

@@ -90,7 +90,8 @@ class Uploads:
                 self._spoil(digest)
                 if old is None:
                     raise StoreError(
-                        "corrupt", "failed to store %s: what arrived has another hash" % digest.decode("ascii")
+                        "corrupt",
+                        "failed to store %s: what arrived has another hash" % digest.decode("ascii"),
                     )
                 return
             upload.close()

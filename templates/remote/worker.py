@@ -173,7 +173,7 @@ class Zygote:
         os.close(self._woken)
         private = importlib.import_module(PACKAGE + ".worker_channel").private
         own = descriptors[:3] + descriptors[5:]
-        tokens, results, control, *watched = [private(descriptor) for descriptor in own]
+        tokens, results, control, *further = [private(descriptor) for descriptor in own]
         for descriptor in own:
             os.close(descriptor)
         nowhere = os.open(os.devnull, os.O_RDONLY)
@@ -182,7 +182,7 @@ class Zygote:
             os.close(descriptor)
         module = importlib.import_module(PACKAGE + ".worker_process")
         channel = module.Channel(tokens, results, control)
-        return module.work(number, self._session, self._basetemp, channel, *watched)
+        return module.work(number, self._session, self._basetemp, channel, further)
 
     def _reap(self):
         try:

@@ -32,6 +32,11 @@ class Channel:
         os.set_blocking(results, True)
         os.set_blocking(control, True)
 
+    def close(self):
+        """In a copy of the process that has no part in the run."""
+        for descriptor in (self._tokens, self._results, self._control):
+            os.close(descriptor)
+
     def claim(self):
         """The next token, or None if there is none yet."""
         self._end_if_forked()

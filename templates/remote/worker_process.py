@@ -61,9 +61,15 @@ def set_up_process(number, session):
     os.chdir(session["cwd"])
 
 
-def work(number, session, basetemp, channel, watched=None, others=()):
+def work(number, session, basetemp, channel, descriptors=(), others=()):
     """The life of a worker process, from the fork to its exit status. `others` are further plugins."""
+    further = iter(descriptors)
+    watched = next(further) if session.get("timeout") and descriptors else None
     plugins = [WorkerPlugin(number, session, basetemp, channel, watched), *others]
+    if session.get("hold") and descriptors:
+        from .worker_hold import Hold
+
+        plugins.append(Hold("gw%d" % number, session["side"], next(further), session["hold"], channel))
     plugin = plugins[0]
     if plugin.watch is not None:
         plugins.append(plugin.watch)

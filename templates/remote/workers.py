@@ -51,6 +51,8 @@ class Worker:
             theirs.append(writer)
         if deadline is not None:
             theirs.append(os.dup(deadline.descriptor))
+        if pool.life is not None:
+            theirs.append(os.dup(pool.life))
         self.descriptors = theirs
         self._runner.intake.watch(self._results, self._read_results)
         self._runner.intake.watch(self._source, self._read_control)
@@ -168,6 +170,9 @@ class Worker:
         self._runner.send(dict(header, worker=self.number), blob)
         # Something is on its way just now; what the first tests say goes with what follows them.
         self._runner.intake.rest(self._results, REST)
+
+    def _on_held(self, header, blob):
+        self._runner.processes.spare(header["pid"])
 
     def _on_missing(self, header, blob):
         for file, index in header["tests"]:

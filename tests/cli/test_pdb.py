@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Callable
+from typing import Callable, List
 
 import pytest
 
+from machines import machines
 from places import Place
+from processes import until
 from tool import Tool, ended
 
 Project = Callable[..., pathlib.Path]
@@ -155,4 +157,134 @@ def test_what_a_fixture_leaves_behind_can_be_gone_into(cloudist: Tool, project: 
     cloudist("pytest", "--provider=local", *ALONE, *PLAIN, cwd=root).check(1)
     done = cloudist("pdb", cwd=root, input=b"p handle\nc\n").check(1)
     assert "'open'" in done.out
+    cloudist("down", "--all", cwd=root).check(0)
+
+
+HELD = """
+    import os
+    import pathlib
+    import time
+
+    def test_once(tmp_path_factory):
+        mark = pathlib.Path(os.environ["MARK"])
+        value = [1]
+        assert not mark.exists(), "the second time it passes"
+        mark.touch()
+        value.append(2)
+        assert value == [1], "the first time it fails"
+
+    def test_waits():
+        while not pathlib.Path(os.environ["GATE"]).exists():
+            time.sleep(0.02)
+"""
+
+
+def held(place: Place, root: pathlib.Path, *more: str) -> List[str]:
+    variables = [f"--setenv={name.upper()}={root.parent / name}" for name in ("mark", "gate")]
+    return ["pytest", *place.arguments, "-n", "1", *variables, *more, *PLAIN]
+
+
+def at_its_second_test(cloudist: Tool, root: pathlib.Path) -> bool:
+    workers = [one for machine in machines(cloudist, root) for one in machine["workers"]]
+    return any("test_waits" in (one["now"] or "") for one in workers)
+
+
+def test_a_test_that_is_held_is_gone_into_as_it_was_during_the_run_and_after_it(
+    place: Place, cloudist: Tool, project: Project
+) -> None:
+    root = project({"test_some.py": HELD})
+    run = cloudist.start(*held(place, root, "--hold-failures"), cwd=root)
+    until(lambda: at_its_second_test(cloudist, root), "the second test runs")
+    for _ in range(2):
+        terminal = cloudist.terminal("pdb", cwd=root)
+        terminal.expect_exact("as it was when it failed on gw0")
+        terminal.expect_exact("the first time it fails")
+        terminal.expect_exact("(Pdb) ")
+        terminal.sendline("p value")
+        terminal.expect_exact("\n[1, 2]")
+        terminal.sendline("value.append(3)")
+        terminal.expect_exact("(Pdb) ")
+        terminal.sendline("import time; time.sleep(1000)")
+        terminal.sendintr()
+        terminal.expect_exact("(Pdb) ")
+        terminal.sendline("p value")
+        terminal.expect_exact("\n[1, 2, 3]")
+        terminal.sendline("q")
+        assert ended(terminal) == 2
+    (root.parent / "gate").touch()
+    cloudist.finish(run).check(1)
+    done = cloudist("pdb", cwd=root, input=b"p value\nc\n").check(1)
+    assert "\n(Pdb) [1, 2]" in done.out
+    assert "it passed this time" not in done.err
+    done = cloudist("pdb", "--again", cwd=root, input=b"c\n").check(1)
+    assert "the second time it passes" in done.out
+    cloudist("down", "--all", cwd=root).check(0)
+    place.all_gone()
+
+
+def test_what_is_held_ends_with_its_time(place: Place, cloudist: Tool, project: Project) -> None:
+    root = project({"test_some.py": HELD})
+    (root.parent / "gate").touch()
+    cloudist(*held(place, root, "--hold-failures=5s"), cwd=root).check(1)
+    assert cloudist("pdb", cwd=root, input=b"c\n").check(1).out.count("(Pdb)") == 1
+    place.all_gone()
+
+
+def test_nothing_is_held_of_a_run_that_was_killed(place: Place, cloudist: Tool, project: Project) -> None:
+    root = project({"test_some.py": HELD})
+    run = cloudist.start(*held(place, root, "--hold-failures"), cwd=root)
+    until(lambda: at_its_second_test(cloudist, root), "the second test runs")
+    run.kill()
+    cloudist.finish(run)
+    place.all_gone()
+
+
+def test_all_parts_of_a_test_are_held_and_so_many(cloudist: Tool, project: Project) -> None:
+    suite = """
+        import threading
+        import pytest
+
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+        @pytest.fixture
+        def broken():
+            place = "setup"
+            raise RuntimeError(place)
+
+        @pytest.fixture
+        def leaky():
+            place = "teardown"
+            yield
+            raise RuntimeError(place)
+
+        def test_setup(broken):
+            pass
+
+        def test_teardown(leaky):
+            pass
+
+        def test_caught(capfd, monkeypatch, tmp_path):
+            monkeypatch.chdir(tmp_path)
+            print("captured by itself")
+            place = "call"
+            assert not place
+
+        @pytest.mark.parametrize("n", range(20))
+        def test_many(n):
+            assert n < 0
+
+        @pytest.mark.xfail
+        def test_expected():
+            assert False
+    """
+    root = project({"test_some.py": suite})
+    done = cloudist("pytest", "--provider=local", "-n", "1", "--hold-failures", *PLAIN, cwd=root).check(1)
+    assert "21 failed, 1 passed, 1 xfailed, 2 errors" in done.out and "DeprecationWarning" not in done.out
+    for part in ("setup", "teardown", "call"):
+        name = {"call": "test_caught"}.get(part, f"test_{part}")
+        done = cloudist("pdb", name, cwd=root, input=b"p place, 'is the place'\nc\n").check(1)
+        assert f"('{part}', 'is the place')" in done.out and "as it was" in done.err
+    assert "as it was" in cloudist("pdb", "many[12]", cwd=root, input=b"c\n").check(1).err
+    done = cloudist("pdb", "many[13]", cwd=root, input=b"c\n").check(1)
+    assert "after the 16 tests before it" in done.err
     cloudist("down", "--all", cwd=root).check(0)

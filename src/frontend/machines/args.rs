@@ -35,7 +35,8 @@ pub enum MachinesCommand {
     ///
     /// After a run with --cd-keep-on-failure: runs the test again there, in the same snapshot and environment, in a process that runs before it what its worker
     /// ran before it, in the same order, so that a failure that depends on the order comes back. pytest's debugger comes up in the frame in
-    /// which the test fails. TEST is a part of its node id, or its number in the list that is shown where several failed.
+    /// which the test fails. After a run with --cd-hold-failures it comes up in the very process that failed, and nothing has to run again; while
+    /// such a run goes on, too. TEST is a part of its node id, or its number in the list that is shown where several failed.
     #[command(after_long_help = PDB_EXAMPLES)]
     Pdb(PdbArgs),
     /// Find the earlier tests that make a test fail
@@ -203,6 +204,9 @@ pub struct PdbArgs {
     /// A part of the test's node id, or its number in the list [default: the only one that failed]
     #[arg(value_name = "TEST")]
     pub test: Option<String>,
+    /// Run it again although it is held (--cd-hold-failures)
+    #[arg(long)]
+    pub again: bool,
     /// Leave out the tests that ran before it
     #[arg(long)]
     pub alone: bool,

@@ -4,7 +4,11 @@
 
 use tokio::time::timeout;
 
-use super::{args::DownArgs, broken, connect, find, look, remote};
+use super::{
+    args::DownArgs,
+    broken, connect, find, look, pdb,
+    remote::{self, Begin},
+};
 use crate::{
     frontend::failure::{Failure, exit_code},
     provider::{ProviderError, ec2::leaving},
@@ -70,8 +74,13 @@ async fn end(place: Place<'_>) -> Result<(), Failure> {
         _ => {
             if let Some(ground) = &machine.ground {
                 let session = connect(place).await?;
-                let kept = remote::quoted(format!("{}.cloudist/kept", ground.tree));
-                let said = session.exec(&format!("rm -f {kept}")).await.map_err(broken)?.output().await;
+                let held = pdb::letting_go(ground);
+                let let_go = remote::line(&live.info, machine, &Begin::Command { words: &held, announced: false });
+                let side = format!("{}.cloudist", ground.tree);
+                let (kept, diary) = (remote::quoted(format!("{side}/kept")), remote::quoted(format!("{side}/diary")));
+                let script = format!("rm -f {kept}; [ ! -d {diary} ] || {let_go}");
+                let line = format!("exec /bin/sh -c {}", remote::quoted(script));
+                let said = session.exec(&line).await.map_err(broken)?.output().await;
                 session.disconnect().await;
                 said.map_err(broken)?;
             }

@@ -31,6 +31,7 @@ struct Failed<'a> {
 
 pub async fn pdb(args: PdbArgs) -> Result<u8, Failure> {
     let mut options = Vec::new();
+    options.extend(args.again.then(|| "--again".to_owned()));
     options.extend(args.alone.then(|| "--alone".to_owned()));
     options.extend(args.trace.then(|| "--trace".to_owned()));
     enter(args.test.as_deref(), &options, io::stdin().is_terminal()).await
@@ -43,10 +44,9 @@ pub async fn bisect(args: BisectArgs) -> Result<u8, Failure> {
 async fn enter(test: Option<&str>, options: &[String], terminal: bool) -> Result<u8, Failure> {
     let runs = look()?;
     let failed = choose(&runs, test)?;
-    let directory = format!("{}.cloudist/diary", failed.ground.tree);
-    let mut words: Vec<String> = vec![failed.ground.python.clone(), "-c".into(), BOOT.into(), directory];
+    let mut words = words(failed.ground);
     words.extend(options.iter().cloned());
-    words.extend(["--".into(), failed.worker.into(), failed.nodeid.into()]);
+    words.extend([format!("--worker={}", failed.worker), format!("--test={}", failed.nodeid)]);
     let session = connect(failed.place).await?;
     let begin = Begin::Command { words: &words, announced: !terminal };
     let line = remote::line(&failed.place.live.info, failed.place.machine, &begin);
@@ -60,6 +60,18 @@ async fn enter(test: Option<&str>, options: &[String], terminal: bool) -> Result
     };
     session.disconnect().await;
     result
+}
+
+/// What begins `again.py` on a machine.
+fn words(ground: &GroundInfo) -> Vec<String> {
+    vec![ground.python.clone(), "-c".into(), BOOT.into(), format!("{}.cloudist/diary", ground.tree)]
+}
+
+/// What lets go of the tests that are held on a machine.
+pub fn letting_go(ground: &GroundInfo) -> Vec<String> {
+    let mut words = words(ground);
+    words.push("--release".into());
+    words
 }
 
 /// Of the latest run that has any on machines that are there.
