@@ -369,6 +369,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             workerinput: hello.workerinput.clone(),
             initial: paths(&hello.initial),
             timeout: settings.timeout,
+            retries: settings.retries,
             groups: settings.mode == Mode::Group,
             remember: settings.keep_on_failure.is_some(),
             hold: settings.hold_failures,

@@ -81,6 +81,7 @@ pub struct SessionPlan {
     pub initial: Vec<PathBuf>,
     /// How long a test may take.
     pub timeout: Option<Duration>,
+    pub retries: u32,
     pub groups: bool,
     pub remember: bool,
     pub hold: Option<Duration>,
@@ -239,6 +240,7 @@ impl Ground {
             workerinput: plan.workerinput.clone(),
             initial: plan.initial.iter().filter_map(|path| self.mapping.to_remote(path)).collect(),
             timeout: plan.timeout.map(|timeout| timeout.as_secs_f64()),
+            retries: plan.retries,
             groups: plan.groups,
             remember: plan.remember,
             hold: plan.hold.map(|time| time.as_secs_f64()),

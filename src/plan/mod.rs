@@ -2,14 +2,14 @@
 //!
 //! Pure: whoever calls brings the texts. Nothing here reads a file or the environment.
 
+mod ec2_settings;
 mod environment;
 mod options;
 mod settings;
 mod values;
 pub mod workers;
 
+pub use ec2_settings::{Ec2Settings, Fallback};
 pub use environment::EnvironmentChoice;
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
-pub use settings::{
-    Collect, ConfigFile, Ec2Settings, Fallback, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Sources,
-};
+pub use settings::{Collect, ConfigFile, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Sources};

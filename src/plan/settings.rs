@@ -5,12 +5,10 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 use bytesize::ByteSize;
 
 use super::{
+    ec2_settings::{Ec2Settings, Fallback},
     environment::EnvironmentChoice,
     options::{Kind, OPTIONS, OptionInfo},
-    values::{
-        assignment, disk, dollars, fraction, keyword, lease, memory, patience, percent, positive, stay, truth,
-        workers_or_auto,
-    },
+    values::{assignment, fraction, keyword, memory, patience, percent, positive, stay, truth, workers_or_auto},
     workers::TARGET,
 };
 
@@ -57,34 +55,6 @@ pub enum Peers {
     Off,
 }
 
-/// What to do when spot machines run out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fallback {
-    None,
-    OnDemand,
-}
-
-/// What is asked of EC2 besides the size of machines.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ec2Settings {
-    pub region: Option<String>,
-    pub profile: Option<String>,
-    pub instance_types: Vec<String>,
-    pub image: String,
-    pub subnets: Vec<String>,
-    pub security_groups: Vec<String>,
-    pub private_ip: bool,
-    /// Dollars an hour for one machine.
-    pub max_price: Option<f64>,
-    /// Dollars for the run.
-    pub budget: Option<f64>,
-    pub disk: ByteSize,
-    pub fallback: Fallback,
-    pub lease: Duration,
-    /// How long machines outlive the run.
-    pub keep: Option<Duration>,
-}
-
 /// Everything that can be set about a run, checked and with its defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -121,6 +91,8 @@ pub struct Settings {
     pub failed_first: bool,
     /// How long a test may take.
     pub timeout: Option<Duration>,
+    /// How often a test that fails runs again.
+    pub retries: u32,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,
     /// For how long machines stay on which something failed.
@@ -246,6 +218,7 @@ impl Settings {
             collect: read.parsed("collect", "`auto`, `first` or `stream`", keyword)?.unwrap_or(Collect::Auto),
             failed_first: read.parsed("failed-first", "`true` or `false`", truth)?.unwrap_or(false),
             timeout: read.parsed("timeout", "a duration above 0 (30, 30s, 5m)", patience)?,
+            retries: read.parsed("retries", "a whole number", keyword)?.unwrap_or(0),
             snapshot_limit: read
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
@@ -259,31 +232,7 @@ impl Settings {
     }
 }
 
-impl Ec2Settings {
-    fn read(read: &Reader) -> Result<Self, SettingError> {
-        Ok(Self {
-            region: read.text("region")?,
-            profile: read.text("profile")?,
-            instance_types: read.list("instance-type")?,
-            image: read.text("image")?.unwrap_or_else(|| "al2023".into()),
-            subnets: read.list("subnet")?,
-            security_groups: read.list("security-group")?,
-            private_ip: read.parsed("private-ip", "`true` or `false`", truth)?.unwrap_or(false),
-            max_price: read.parsed("max-price", "an amount of dollars above 0", dollars)?,
-            budget: read.parsed("budget", "an amount of dollars above 0", dollars)?,
-            disk: read
-                .parsed("disk", "an amount of data of at least 8 GiB (a number of GiB, or with a unit)", disk)?
-                .unwrap_or(ByteSize::gib(16)),
-            fallback: read.parsed("fallback", "`none` or `on-demand`", keyword)?.unwrap_or(Fallback::None),
-            lease: read
-                .parsed("lease", "a duration of at least 5 seconds (90s, 15m, 1h)", lease)?
-                .unwrap_or(Duration::from_secs(15 * 60)),
-            keep: read.parsed("keep", "a duration of at least 5 seconds (90s, 15m, 1h)", lease)?,
-        })
-    }
-}
-
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     sources: &'a Sources,
 }
 
@@ -335,7 +284,7 @@ impl Reader<'_> {
         }
     }
 
-    fn list(&self, name: &str) -> Result<Vec<String>, SettingError> {
+    pub(super) fn list(&self, name: &str) -> Result<Vec<String>, SettingError> {
         Ok(self.given(name)?.map(|given| given.values).unwrap_or_default())
     }
 
@@ -354,7 +303,7 @@ impl Reader<'_> {
             .collect()
     }
 
-    fn text(&self, name: &str) -> Result<Option<String>, SettingError> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, SettingError> {
         let Some(given) = self.given(name)? else { return Ok(None) };
         // As everywhere on command lines, the last one counts.
         match given.values.len() {
@@ -367,7 +316,7 @@ impl Reader<'_> {
         Ok(self.parsed(name, "a duration of at least 5 seconds (90s, 30m, 1h)", stay)?.flatten())
     }
 
-    fn parsed<T>(
+    pub(super) fn parsed<T>(
         &self,
         name: &str,
         expected: &str,

@@ -81,6 +81,8 @@ pub struct Session {
     pub initial: Vec<String>,
     /// Seconds that a test may take.
     pub timeout: Option<f64>,
+    /// How often a test that fails runs again.
+    pub retries: u32,
     /// Whether the marks that put tests into groups are to be told.
     pub groups: bool,
     /// Whether what each worker runs is kept there, for those who come to look at a failure.

@@ -64,6 +64,7 @@ pub struct SessionGround {
     /// What the command line named.
     pub initial: Vec<PathBuf>,
     pub timeout: Option<Duration>,
+    pub retries: u32,
     pub groups: bool,
     /// Whether machines keep what each worker has run.
     pub remember: bool,
@@ -110,6 +111,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         workerinput: session.workerinput.clone(),
         initial: session.initial.clone(),
         timeout: session.timeout,
+        retries: session.retries,
         groups: session.groups,
         remember: session.remember,
         hold: session.hold,

@@ -14,6 +14,7 @@ import pytest
 from . import coverage
 from .bridge import Bridge
 from .controller import Controller, appear, hold_xdist_back
+from .flaky import Flaky
 from .hello import compose
 from .options import add_options, given_flags
 from .replay import Run
@@ -193,6 +194,7 @@ def take_part(config: pytest.Config, options: Any) -> None:
     mode = chosen_mode(config, options)
     if mode != "no" and config.pluginmanager.getplugin("cloudist-taking") is None:
         config.pluginmanager.register(Taking(config, mode), "cloudist-taking")
+        config.pluginmanager.register(Flaky(), "cloudist-flaky")
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

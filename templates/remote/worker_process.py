@@ -66,6 +66,10 @@ def work(number, session, basetemp, channel, descriptors=(), others=()):
     further = iter(descriptors)
     watched = next(further) if session.get("timeout") and descriptors else None
     plugins = [WorkerPlugin(number, session, basetemp, channel, watched), *others]
+    if session.get("retries"):
+        from .worker_retries import Retries
+
+        plugins.append(Retries(session["retries"]))
     if session.get("hold") and descriptors:
         from .worker_hold import Hold
 
