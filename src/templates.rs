@@ -93,6 +93,7 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/newfirst.py",
     "pytest_cloudist/options.json",
     "pytest_cloudist/options.py",
+    "pytest_cloudist/progress.py",
     "pytest_cloudist/replay.py",
     "pytest_cloudist/reports.py",
     "pytest_cloudist/terminal.py",

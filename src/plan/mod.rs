@@ -12,4 +12,4 @@ pub mod workers;
 pub use ec2_settings::{Ec2Settings, Fallback};
 pub use environment::EnvironmentChoice;
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
-pub use settings::{Collect, ConfigFile, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Sources};
+pub use settings::{Collect, ConfigFile, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Showing, Sources};

@@ -55,6 +55,13 @@ pub enum Peers {
     Off,
 }
 
+/// Whether to show how far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Showing {
+    Auto,
+    Off,
+}
+
 /// Everything that can be set about a run, checked and with its defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -99,6 +106,7 @@ pub struct Settings {
     pub keep_on_failure: Option<Duration>,
     /// For how long failed tests are held where they failed.
     pub hold_failures: Option<Duration>,
+    pub progress: Showing,
     /// Where to write a report of the run.
     pub report: Option<PathBuf>,
     /// How many runs' events are kept.
@@ -225,6 +233,7 @@ impl Settings {
             peers: read.parsed("peers", "`auto` or `off`", keyword)?.unwrap_or(Peers::Auto),
             keep_on_failure: read.stay("keep-on-failure")?.max(read.stay("hold-failures")?),
             hold_failures: read.stay("hold-failures")?,
+            progress: read.parsed("progress", "`auto` or `off`", keyword)?.unwrap_or(Showing::Auto),
             report: read.text("report")?.filter(|directory| !directory.is_empty()).map(PathBuf::from),
             keep_events: read.parsed("keep-events", "a whole number", keyword)?.unwrap_or(20),
             ec2: Ec2Settings::read(&read)?,
@@ -390,6 +399,7 @@ keywords!(Mode {
     "no" => Mode::No,
 });
 keywords!(Collect { "auto" => Collect::Auto, "first" => Collect::First, "stream" => Collect::Stream });
+keywords!(Showing { "auto" => Showing::Auto, "off" => Showing::Off });
 keywords!(Peers { "auto" => Peers::Auto, "off" => Peers::Off });
 keywords!(Fallback { "none" => Fallback::None, "on-demand" => Fallback::OnDemand });
 keywords!(ProviderKind { "ec2" => ProviderKind::Ec2, "hosts" => ProviderKind::Hosts, "local" => ProviderKind::Local });

@@ -68,6 +68,22 @@ pub enum ToPlugin {
         workers: u32,
         line: String,
     },
+    /// How far the run is, about once a second.
+    Progress {
+        done: u32,
+        failed: u32,
+        /// Tests that are known, which are all if `complete`.
+        total: u32,
+        complete: bool,
+        /// Seconds until its end, where that can be guessed.
+        left: Option<f64>,
+        busy: u32,
+        workers: u32,
+        wanted: u32,
+        machines: u32,
+        /// What it has cost, where machines cost something.
+        dollars: Option<f64>,
+    },
     Note {
         level: Level,
         text: String,

@@ -17,6 +17,7 @@ from .controller import Controller, appear, hold_xdist_back
 from .flaky import Flaky
 from .hello import compose
 from .options import add_options, given_flags
+from .progress import Display
 from .replay import Run
 from .terminal import count, uncaptured
 
@@ -136,6 +137,8 @@ class Taking:
         controller = Controller(self.config, DEFAULT_WORKERS)
         hello = compose(self.config, self.mode, given_flags(self.config), controller.input_from_plugins())
         self.run = Run(session, self.bridge, controller)
+        self.bridge.display = Display(self.config)
+        self.config.add_cleanup(self.bridge.display.close)
         self.run.greet(hello)
         self.collect_garbage_again()
         session.perform_collect = self.run.collect  # type: ignore[assignment, method-assign]

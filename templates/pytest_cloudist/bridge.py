@@ -15,6 +15,8 @@ from typing import Any, Dict, NamedTuple, Optional
 
 import pytest
 
+from .progress import Display
+
 PROTOCOL = 1
 FRAME_LIMIT = 64 * 1024 * 1024
 READ_SIZE = 256 * 1024
@@ -56,6 +58,8 @@ class Bridge:
         self._selector = selectors.DefaultSelector()
         self._selector.register(reader, selectors.EVENT_READ)
         self._open = True
+        # What shows how far the run is while nothing else comes; it hears of `progress` itself.
+        self.display: Optional[Display] = None
 
     @classmethod
     def inherited(cls) -> Optional[Bridge]:
@@ -110,18 +114,31 @@ class Bridge:
     def receive(self) -> Frame:
         """The next frame; waits for it."""
         while True:
-            frame = self._cut()
+            frame = self._next()
             if frame is not None:
                 return frame
-            self._fill()
+            if self.display is None or self._selector.select(timeout=0):
+                self._fill()
+            else:
+                with self.display.shown():
+                    self._fill()
 
     def poll(self) -> Optional[Frame]:
         """The next frame if it has arrived, at once."""
         while True:
-            frame = self._cut()
+            frame = self._next()
             if frame is not None or not self._selector.select(timeout=0):
                 return frame
             self._fill()
+
+    def _next(self) -> Optional[Frame]:
+        """The next frame that has arrived whole, but for what is the display's."""
+        while True:
+            frame = self._cut()
+            if frame is None or frame.kind != "progress":
+                return frame
+            if self.display is not None:
+                self.display.take(frame.header)
 
     def kill(self) -> None:
         """Ends the line, and the engine if it is a child of this process."""

@@ -129,6 +129,7 @@ impl TestRun<'_> {
             FromRunner::Up { worker, info, .. } => {
                 self.record(|| What::WorkerUp { worker, machine: machine.0 });
                 self.workers.enter(WorkerId(worker), Phase::Up);
+                self.progress.begin();
                 self.say_what_was_unsaid();
                 let name = self.fleet.name(machine).to_owned();
                 self.tell_plugin(&ToPlugin::WorkerUp { worker, machine: name, info }, Bytes::new());
@@ -235,11 +236,13 @@ impl TestRun<'_> {
             let _ = self.input(Input::Bundled { file, bundles });
         }
         let estimates = self.memory.estimates(self.book.path(file), &names);
+        let expected = estimates.clone();
         let news = Input::Collected { worker, file, tests, errors, estimates };
         // The scheduler may hand the file's tests out in the same breath, so they must be in the book when it is asked for orders.
         if self.input(news) == Verdict::Stale {
             return;
         }
+        self.progress.collected(file, tests, &expected);
         if errors == 0 {
             self.memory.imported(self.book.path(file), seconds);
         }

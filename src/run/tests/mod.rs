@@ -10,6 +10,7 @@ mod memory;
 mod orders;
 mod outcome;
 mod plugin_messages;
+mod progress;
 mod watched;
 mod workers;
 
@@ -18,7 +19,7 @@ use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
-use self::{book::Book, bundles::Bundles, workers::Workers};
+use self::{book::Book, bundles::Bundles, progress::Progress, workers::Workers};
 pub use self::{
     memory::Memory,
     outcome::{Ending, Summary},
@@ -27,7 +28,7 @@ use super::{Fleet, RunError};
 use crate::{
     machine::Preparation,
     model::{MachineId, event::What},
-    plan::{Collect, Mode, Settings},
+    plan::{Collect, Mode, Settings, Showing},
     protocol::{
         Frame,
         bridge::{FromPlugin, Level, ToPlugin},
@@ -74,6 +75,8 @@ pub struct Rules {
     pub continue_on_collection_errors: bool,
     /// For how long machines stay on which something failed.
     pub keep_on_failure: Option<Duration>,
+    /// Whether the local pytest is told how far it is.
+    pub progress: bool,
 }
 
 impl Rules {
@@ -86,6 +89,7 @@ impl Rules {
             maxfail: (hello.maxfail > 0).then_some(hello.maxfail),
             continue_on_collection_errors: hello.continue_on_collection_errors,
             keep_on_failure: settings.keep_on_failure,
+            progress: settings.progress != Showing::Off,
         }
     }
 }
@@ -105,6 +109,7 @@ pub struct TestRun<'a> {
     book: Book,
     bundles: Bundles,
     workers: Workers,
+    progress: Progress,
     began: Instant,
     files_ended: bool,
     finished: bool,
@@ -137,6 +142,7 @@ impl<'a> TestRun<'a> {
             book: Book::default(),
             bundles: Bundles::new(rules.mode),
             workers: Workers::default(),
+            progress: Progress::default(),
             began: Instant::now(),
             files_ended: false,
             finished: false,
@@ -175,7 +181,10 @@ impl<'a> TestRun<'a> {
                 }
                 event = self.fleet.next(), if room => self.on_fleet(event)?,
                 () = has_room(&self.bridge.outgoing), if !room => {}
-                _ = telling.tick() => self.tell_what_workers_are_at(),
+                _ = telling.tick() => {
+                    self.tell_what_workers_are_at();
+                    self.tell_progress();
+                }
                 () = at(patience), if patience.is_some() => break,
                 () = at(tick), if tick.is_some() => {
                     let _ = self.input(scheduler::Input::Tick);

@@ -50,6 +50,7 @@ impl TestRun<'_> {
     /// A test has got its outcome.
     pub(super) fn was_run(&mut self, worker: WorkerId, test: TestId, failed: bool) {
         self.workers.finished(worker, failed);
+        self.progress.finished(test, failed);
         let Some(machine) = self.workers.machine(worker) else { return };
         let outcome = if failed { "failed" } else { "passed" };
         let line = format!("{outcome}\t{}", self.book.nodeid(test));
