@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from renter import ONE_WORKER_EACH, until
+from tool import ended
 
 TWO = ("--num-workers=2", *ONE_WORKER_EACH)
 WAITING = "until [ -e /run/rig/go ]; do sleep 0.02; done"
@@ -71,4 +72,28 @@ def test_a_machine_that_stays_ends_by_itself(renter):
     until(lambda: not running(renter), "it has ended")
     until(lambda: machines(renter) == [], "its record is gone")
     renter.run("sweep", "--yes", "--kept").check(0)
+    renter.nothing_left()
+
+
+def test_a_test_that_failed_on_a_rented_machine_is_stepped_into(renter):
+    renter.project({"test_some.py": """
+                SEEN = []
+
+                def test_first():
+                    SEEN.append("by the first")
+
+                def test_second():
+                    assert not SEEN
+                """})
+    renter.run("pytest", "-n1", *ONE_WORKER_EACH, "--hold-failures=10m", "--", "-p", "no:randomly").check(1)
+    for options, said in (([], "as it was when it failed on gw0"), (["--again"], "after the 1 test before it")):
+        terminal = renter.terminal(renter.tool.command("pdb", *options))
+        terminal.expect_exact(said)
+        terminal.expect_exact("(Pdb) ")
+        terminal.sendline("p SEEN")
+        terminal.expect_exact("['by the first']")
+        terminal.sendline("q")
+        assert ended(terminal) == 2
+    assert "test_first" in renter.run("bisect").check(0).out
+    renter.run("down").check(0)
     renter.nothing_left()
