@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from functools import partial
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ BOOT = """\
 import json, sys
 exec(compile(json.load(open(sys.argv[1] + "/sources.json"))["again"], "<cloudist again>", "exec"))
 """
-PASSED_NOW, FAILED_AGAIN, QUIT, NOT_THERE = 0, 1, 2, 91
+PASSED_NOW, FAILED_AGAIN, QUIT, NOT_THERE, INTERRUPTED = 0, 1, 2, 91, 130
 
 
 class Gone(Exception):
@@ -31,6 +32,7 @@ class Past:
 
     def __init__(self, path, nodeid):
         self.specs, self.names, self.tokens = {}, {}, []
+        self.of_file = {}
         found = None
         with open(path, encoding="ascii") as lines:
             for line in map(json.loads, lines):
@@ -41,6 +43,7 @@ class Past:
                 elif "ran" in line:
                     file, index, name, k = line["ran"]
                     self.names[file, index] = (name, k)
+                    self.of_file.setdefault(file, []).append([index, name, k])
                     self.tokens.append((file, index))
                     if line["failed"] and name == nodeid:
                         found = len(self.tokens)
@@ -92,11 +95,10 @@ class Script:
         return self._past.specs[file]
 
     def ask(self, header, blob=b""):
-        kind, file = header["t"], header["file"]
-        names = [[index, *name] for (at, index), name in self._past.names.items() if at == file]
-        if kind == "collected" and header["errors"]:
+        file = header["file"]
+        if header["t"] == "collected" and header["errors"]:
             self.problem = "a file could not be imported: %s" % self.spec(file)["path"]
-        return {"spec": self._past.specs[file], "names": names}
+        return {"spec": self.spec(file), "names": self._past.of_file.get(file, [])}
 
     def tell(self, header, blob=b""):
         if header["t"] == "missing":
@@ -203,6 +205,8 @@ def enter(directory):
     """Makes this process what the zygote is to a worker."""
     with open(os.path.join(directory, "session.json"), encoding="ascii") as file:
         session = json.load(file)
+    # Each failure is to be seen, and none to be mended by chance.
+    session["retries"] = 0
     from _cloudist import worker_paths
 
     session["environment_path"] = worker_paths.InterpreterPaths().apply(session["sys_path"], session["paths"])
@@ -357,8 +361,12 @@ def main():
         sys.stdout.flush()
     except (Gone, OSError) as error:
         sys.stderr.write("cloudist: %s\n" % error)
-        sys.stderr.flush()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(status)
 
 

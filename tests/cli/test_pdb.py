@@ -69,6 +69,13 @@ def test_the_debugger_comes_up_where_the_test_fails_after_what_ran_before_it(
     assert ended(terminal) == 2
 
 
+def test_a_search_is_broken_off_by_ctrl_c(polluted: pathlib.Path, cloudist: Tool) -> None:
+    terminal = cloudist.terminal("bisect", cwd=polluted)
+    terminal.expect_exact("fails after 20 tests")
+    terminal.sendintr()
+    assert ended(terminal) == 130
+
+
 def test_alone_the_test_passes_and_can_be_traced(polluted: pathlib.Path, cloudist: Tool) -> None:
     done = cloudist("pdb", "--alone", cwd=polluted).check(0)
     assert "it passed this time" in done.err
