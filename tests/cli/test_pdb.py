@@ -234,7 +234,7 @@ def test_a_test_that_is_held_is_gone_into_as_it_was_during_the_run_and_after_it(
 def test_what_is_held_ends_with_its_time(place: Place, cloudist: Tool, project: Project) -> None:
     root = project({"test_some.py": HELD})
     (root.parent / "gate").touch()
-    cloudist(*held(place, root, "--hold-failures=5s"), cwd=root).check(1)
+    cloudist(*held(place, root, "--hold-failures=8s"), cwd=root).check(1)
     assert cloudist("pdb", cwd=root, input=b"c\n").check(1).out.count("(Pdb)") == 1
     place.all_gone()
 
