@@ -100,6 +100,7 @@ Next:
   cd {dir} && . .venv/bin/activate
   export PATH={place}:$PATH
   cloudist pytest -- -k money                # any pytest arguments after --
+  cloudist pytest --hold-failures; cloudist pdb        # step into the test that failed
   cloudist init                              # from then on: pytest --cloudist=test
   cloudist ssh-run -n 2 -- python -c 'import ledger'   # any command, on every worker
   cloudist pytest --hosts user@machine       # the same on machines that you have
