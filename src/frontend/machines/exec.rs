@@ -6,7 +6,7 @@ use super::{
     remote::{self, Begin},
     shell,
 };
-use crate::frontend::failure::Failure;
+use crate::{frontend::failure::Failure, registry::Place};
 
 pub async fn exec(args: ExecArgs) -> Result<u8, Failure> {
     let runs = look()?;
@@ -16,10 +16,15 @@ pub async fn exec(args: ExecArgs) -> Result<u8, Failure> {
         [line] if line.contains(char::is_whitespace) => vec!["sh".into(), "-c".into(), line.clone()],
         words => words.to_vec(),
     };
+    run(place, &words, args.tty).await
+}
+
+/// Runs a command there to its end, on a terminal that is joined to the one here or with streams of its own.
+pub async fn run(place: Place<'_>, words: &[String], terminal: bool) -> Result<u8, Failure> {
     let session = connect(place).await?;
-    let begin = Begin::Command { words: &words, announced: !args.tty };
+    let begin = Begin::Command { words, announced: !terminal };
     let line = remote::line(&place.live.info, place.machine, &begin);
-    let result = if args.tty {
+    let result = if terminal {
         shell::on_terminal(&session, &line, None).await
     } else {
         match session.exec(&line).await {

@@ -6,9 +6,7 @@ use std::io::{self, IsTerminal};
 
 use super::{
     args::{BisectArgs, PdbArgs},
-    broken, channel, connect, look,
-    remote::{self, Begin},
-    shell,
+    exec, look,
 };
 use crate::{
     frontend::failure::{Failure, exit_code},
@@ -47,19 +45,7 @@ async fn enter(test: Option<&str>, options: &[String], terminal: bool) -> Result
     let mut words = words(failed.ground);
     words.extend(options.iter().cloned());
     words.extend([format!("--worker={}", failed.worker), format!("--test={}", failed.nodeid)]);
-    let session = connect(failed.place).await?;
-    let begin = Begin::Command { words: &words, announced: !terminal };
-    let line = remote::line(&failed.place.live.info, failed.place.machine, &begin);
-    let result = if terminal {
-        shell::on_terminal(&session, &line, None).await
-    } else {
-        match session.exec(&line).await {
-            Ok(child) => channel::join(&session, child).await,
-            Err(error) => Err(broken(error)),
-        }
-    };
-    session.disconnect().await;
-    result
+    exec::run(failed.place, &words, terminal).await
 }
 
 /// What begins `again.py` on a machine.
