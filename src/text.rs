@@ -1,4 +1,4 @@
-//! Texts about errors, for every floor that shows them.
+//! Texts about errors and amounts, for every floor that shows them.
 
 use std::error::Error;
 
@@ -20,4 +20,9 @@ pub fn chain(error: &dyn Error) -> String {
 /// A word as a shell takes it; one that can't be told to a shell is left to fail by its name.
 pub fn quoted(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), |quoted| quoted.into_owned())
+}
+
+/// So many of something, in words.
+pub fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -6,7 +6,10 @@ use std::io;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
-use crate::provider::ec2::{Choice, Pool, PriceBasis};
+use crate::{
+    provider::ec2::{Choice, Pool, PriceBasis},
+    text,
+};
 
 const COLUMNS: [&str; 7] = ["type", "zone", "workers", "$/hour", "$/worker-hour", "interruption", "notes"];
 const NUMBERS: std::ops::Range<usize> = 2..5;
@@ -79,13 +82,9 @@ fn would_launch(choice: &Choice) -> String {
         "would launch: {} ({}) for {}{spare}: about ${} an hour",
         machines.join(", "),
         choice.market,
-        counted(choice.workers, "worker"),
+        text::counted(choice.workers as usize, "worker"),
         rate(expected.price_per_hour)
     )
-}
-
-fn counted(count: u32, noun: &str) -> String {
-    if count == 1 { format!("{count} {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// Four places tell machines apart; what is less needs more of them.

@@ -105,7 +105,7 @@ async fn remove(remains: Remains) -> u8 {
     match remains.remove().await {
         Ok(cleared) => {
             let machines = cleared.instances.len();
-            println!("run {run}: removed {} and {} other things", counted(machines, "machine"), cleared.others);
+            println!("run {run}: removed {} and {} other things", text::counted(machines, "machine"), cleared.others);
             0
         }
         Err(error) => {
@@ -168,8 +168,4 @@ fn described(remains: &Remains) -> String {
         lines.push("  nothing but the record".into());
     }
     lines.join("\n")
-}
-
-fn counted(count: usize, noun: &str) -> String {
-    if count == 1 { format!("{count} {noun}") } else { format!("{count} {noun}s") }
 }

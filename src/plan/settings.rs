@@ -196,6 +196,7 @@ impl Settings {
             Some(None) => Some(target.unwrap_or(TARGET)),
             None => target,
         };
+        let hold_failures = read.stay("hold-failures")?;
         let mode = read.parsed("mode", "`test`, `file`, `scope`, `group` or `no`", keyword)?.unwrap_or(Mode::Test);
         let tasks_per_worker_target = read.parsed("tasks-per-worker-target", "a whole number from 1", positive)?;
         if tasks_per_worker_target.is_some() && matches!(mode, Mode::Scope | Mode::Group) {
@@ -231,8 +232,9 @@ impl Settings {
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
             peers: read.parsed("peers", "`auto` or `off`", keyword)?.unwrap_or(Peers::Auto),
-            keep_on_failure: read.stay("keep-on-failure")?.max(read.stay("hold-failures")?),
-            hold_failures: read.stay("hold-failures")?,
+            // What is held needs its machine.
+            keep_on_failure: read.stay("keep-on-failure")?.max(hold_failures),
+            hold_failures,
             progress: read.parsed("progress", "`auto` or `off`", keyword)?.unwrap_or(Showing::Auto),
             report: read.text("report")?.filter(|directory| !directory.is_empty()).map(PathBuf::from),
             keep_events: read.parsed("keep-events", "a whole number", keyword)?.unwrap_or(20),

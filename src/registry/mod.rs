@@ -103,6 +103,13 @@ pub struct WorkerInfo {
     pub failures: Vec<String>,
 }
 
+impl GroundInfo {
+    /// What the runner keeps of the project beside it.
+    pub fn beside(&self, name: &str) -> String {
+        format!("{}.cloudist/{name}", self.tree)
+    }
+}
+
 pub fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -317,11 +317,6 @@ impl Fleet {
         self.registration.say(machine, source, text);
     }
 
-    /// What the machines have cost so far.
-    pub fn dollars(&self) -> Option<f64> {
-        self.registration.dollars()
-    }
-
     pub fn machines(&self) -> usize {
         self.machines.len()
     }

@@ -2,11 +2,7 @@
 //!
 //! Follows what happens to machines. Trouble with it is told once and never in the way of the run.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
@@ -29,8 +25,6 @@ pub struct Registration {
     writing: Option<JoinHandle<()>>,
     /// Not written, because something else was just then.
     unwritten: Option<Vec<WorkerInfo>>,
-    /// What costs something: dollars an hour, since when, and until when.
-    meters: BTreeMap<MachineId, (f64, Instant, Option<Instant>)>,
 }
 
 impl Registration {
@@ -39,7 +33,7 @@ impl Registration {
             Ok(record) => (Some(record), None),
             Err(error) => (None, Some(trouble(&error))),
         };
-        Self { record, log: RunLog::open(&info.run), trouble, writing: None, unwritten: None, meters: BTreeMap::new() }
+        Self { record, log: RunLog::open(&info.run), trouble, writing: None, unwritten: None }
     }
 
     /// What is in the way of it, once.
@@ -55,9 +49,6 @@ impl Registration {
             price_per_hour: rented.price_per_hour,
             lease_seconds: lease.tenancy.map_or(0, |tenancy| tenancy.lease.as_secs()),
         });
-        if let Some(rented) = &rented {
-            self.meters.insert(lease.machine, (rented.price_per_hour, Instant::now(), None));
-        }
         let called = (lease.machine.0, lease.name.as_str());
         self.note(|record| record.add(called, &lease.endpoint, lease.workers, rented));
         if let Some(log) = &mut self.log {
@@ -116,21 +107,9 @@ impl Registration {
 
     /// It is gone.
     pub fn forget(&mut self, machine: MachineId) {
-        if let Some((_, _, until)) = self.meters.get_mut(&machine) {
-            until.get_or_insert_with(Instant::now);
-        }
         if let Some(record) = &mut self.record {
             record.remove(machine.0);
         }
-    }
-
-    /// What the machines have cost since they were there; nothing if none costs anything.
-    pub fn dollars(&self) -> Option<f64> {
-        let hours = |since: Instant, until: Option<Instant>| {
-            (until.unwrap_or_else(Instant::now) - since).as_secs_f64() / 3600.0
-        };
-        let spent = self.meters.values().map(|&(price, since, until)| price * hours(since, until)).sum();
-        (!self.meters.is_empty()).then_some(spent)
     }
 
     /// A line of a log.

@@ -76,8 +76,7 @@ async fn end(place: Place<'_>) -> Result<(), Failure> {
                 let session = connect(place).await?;
                 let held = pdb::letting_go(ground);
                 let let_go = remote::line(&live.info, machine, &Begin::Command { words: &held, announced: false });
-                let side = format!("{}.cloudist", ground.tree);
-                let (kept, diary) = (remote::quoted(format!("{side}/kept")), remote::quoted(format!("{side}/diary")));
+                let [kept, diary] = ["kept", pdb::DIARY].map(|name| remote::quoted(ground.beside(name)));
                 let script = format!("rm -f {kept}; [ ! -d {diary} ] || {let_go}");
                 let line = format!("exec /bin/sh -c {}", remote::quoted(script));
                 let said = session.exec(&line).await.map_err(broken)?.output().await;

@@ -11,11 +11,14 @@ use super::{
 use crate::{
     frontend::failure::{Failure, exit_code},
     registry::{GroundInfo, Live, Place},
+    text,
 };
 
 /// Reads its own source from what the run has left on the machine.
 const BOOT: &str =
     r#"import json,sys;exec(compile(json.load(open(sys.argv[1]+"/sources.json"))["again"],"<cloudist again>","exec"))"#;
+/// What a machine remembers of its workers lies there, beside the project.
+pub const DIARY: &str = "diary";
 /// So many are listed.
 const MANY: usize = 20;
 
@@ -50,7 +53,7 @@ async fn enter(test: Option<&str>, options: &[String], terminal: bool) -> Result
 
 /// What begins `again.py` on a machine.
 fn words(ground: &GroundInfo) -> Vec<String> {
-    vec![ground.python.clone(), "-c".into(), BOOT.into(), format!("{}.cloudist/diary", ground.tree)]
+    vec![ground.python.clone(), "-c".into(), BOOT.into(), ground.beside(DIARY)]
 }
 
 /// What lets go of the tests that are held on a machine.
@@ -105,7 +108,7 @@ fn one_called(all: &[Failed], test: &str) -> Option<usize> {
 }
 
 fn unclear(all: &[Failed], test: Option<&str>) -> Failure {
-    let tests = if all.len() == 1 { "1 test".to_owned() } else { format!("{} tests", all.len()) };
+    let tests = text::counted(all.len(), "test");
     let mut message = match test {
         Some(test) => format!("of the {tests} that failed and can be gone into, not exactly one is called {test:?}"),
         None => format!("{tests} failed: say which, by a part of its name or its number"),

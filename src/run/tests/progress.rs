@@ -107,7 +107,7 @@ impl TestRun<'_> {
             workers: up().count() as u32,
             wanted: self.rules.workers,
             machines: self.fleet.machines() as u32,
-            dollars: self.fleet.dollars(),
+            dollars: self.fleet.bill().map(|bill| bill.dollars),
         };
         self.tell_plugin(&message, Bytes::new());
     }

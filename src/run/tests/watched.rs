@@ -23,11 +23,6 @@ pub(super) fn interval() -> Interval {
 
 impl TestRun<'_> {
     pub(super) fn tell_what_workers_are_at(&mut self) {
-        let workers = self.what_workers_are_at();
-        self.fleet.working(workers);
-    }
-
-    fn what_workers_are_at(&self) -> Vec<WorkerInfo> {
         let workers = self.workers.iter().map(|(id, worker)| WorkerInfo {
             worker: id.to_string(),
             machine: worker.machine.0,
@@ -36,7 +31,8 @@ impl TestRun<'_> {
             failed: worker.failed,
             failures: worker.failures.clone(),
         });
-        workers.collect()
+        let workers = workers.collect();
+        self.fleet.working(workers);
     }
 
     fn at(&self, worker: WorkerId) -> Option<String> {
