@@ -73,9 +73,12 @@ def in_one_piece(terminal: Any) -> Iterator[None]:
         yield
         return
     writer._file = held = Held(file)
+    # Otherwise pytest asks the terminal for its width with every result.
+    width, writer._terminal_width = writer._terminal_width, writer.fullwidth
     try:
         yield
     finally:
+        writer._terminal_width = width
         writer._file = file
         held.release()
 

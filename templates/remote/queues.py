@@ -59,6 +59,10 @@ class Queue:
         if len(self._handed) <= SHALLOW and self._behind:
             self._feed()
 
+    def nearly_empty(self):
+        """Whether the worker has at most one thing left."""
+        return len(self._handed) + len(self._behind) <= 1
+
     def claimed(self):
         """What a dead worker had claimed and not finished, oldest first."""
         self._take_back()

@@ -22,6 +22,7 @@ from heapq import heappop, heappush
 PROTOCOL = 1
 MAGIC = b"\0cloudist-runner 1\n"
 FRAME_LIMIT = 64 << 20
+MOMENT = 0.012
 LENGTH = struct.Struct(">I")
 PACKAGE = "_cloudist"
 
@@ -264,9 +265,20 @@ class Sources:
 
     def __init__(self, sources):
         self._sources = sources
+        self._compiled = None
 
     def source(self, module):
         return self._sources[module]
+
+    def compiled_in(self, directory, key):
+        """From here on code comes from where an earlier runner left it."""
+        from _cloudist.compiled import Compiled
+
+        self._compiled = Compiled(directory, key, "runner")
+
+    def keep(self):
+        if self._compiled is not None:
+            self._compiled.keep()
 
     def find_spec(self, name, path=None, target=None):
         package, _, module = name.rpartition(".")
@@ -277,7 +289,10 @@ class Sources:
 
     def exec_module(self, module):
         name = module.__name__.rpartition(".")[2]
-        exec(compile(self._sources[name], name + ".py", "exec"), module.__dict__)
+        source, origin = self._sources[name], name + ".py"
+        kept = self._compiled
+        code = compile(source, origin, "exec") if kept is None else kept.code(name, source, origin)
+        exec(code, module.__dict__)
 
 
 class Runner:
@@ -287,19 +302,32 @@ class Runner:
         self.loop = Loop()
         self.intake = Intake(self.loop)
         self.outlet = Outlet(self.loop, target, broken=self.loop.stop, drained=self._drained)
-        self.run_id = self.base = self.tree = None
+        self.run_id = self.base = self.tree = self.code = None
         self.sources = {}
-        self._services = None
+        self._services = self._modules = None
         self._source = source
         self._frames = Frames()
         self._idle = deque()
+        self._delayed = []
         os.set_blocking(source, False)
         self.loop.on_readable(source, self._read)
 
     def send(self, header, blob=b""):
-        self.outlet.send(*frame(header, blob))
+        self.outlet.send(*self._delayed, *frame(header, blob))
+        self._delayed.clear()
         if self.outlet.congested:
             self.intake.hold()
+
+    def send_soon(self, header, blob=b""):
+        """Sends what nobody waits for, together with what follows it if that comes within a moment."""
+        if not self._delayed:
+            self.loop.after(MOMENT, self._send_delayed)
+        self._delayed += frame(header, blob)
+
+    def _send_delayed(self):
+        if self._delayed:
+            self.outlet.send(*self._delayed)
+            self._delayed.clear()
 
     def when_drained(self, callback):
         """Calls once, as soon as the engine has taken most of what was sent."""
@@ -342,11 +370,14 @@ class Runner:
         self.run_id = header["run"]
         self.base = os.path.abspath(os.path.expanduser(header["base"]))
         self.sources = json.loads(zlib.decompress(blob).decode("utf-8"))
-        sys.meta_path.insert(0, Sources(self.sources))
+        self._modules = Sources(self.sources)
+        sys.meta_path.insert(0, self._modules)
         try:
             os.makedirs(self.base, mode=0o700, exist_ok=True)
         except OSError as error:
             raise ProtocolError("failed to make %s: %s" % (self.base, error.strerror)) from error
+        self.code = [os.path.join(self.base, "code"), "%08x%x" % (zlib.crc32(blob), len(blob))]
+        self._modules.compiled_in(*self.code)
         from _cloudist.services import Services, description
         from _cloudist.slots import contents_known
 
@@ -367,6 +398,7 @@ class Runner:
                 signal.signal(number, signal.SIG_IGN)
             if self._services is not None:
                 self._services.end()
+                self._modules.keep()
 
 
 def private(descriptor):
@@ -398,3 +430,5 @@ def main():
 
 if __name__ == "__main__":
     main()
+    # Everything has been written and ended; taking the interpreter apart would only take time.
+    os._exit(0)

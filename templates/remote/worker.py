@@ -65,7 +65,7 @@ class Zygote:
     def __init__(self, link):
         self._link = link
         self._workers = set()
-        self._session = None
+        self._session = self._modules = None
         self._paths = None
         self._pytest = None
         self._basetemp = None
@@ -94,7 +94,9 @@ class Zygote:
                         return body
 
     def _on_boot(self, header):
-        install(header["modules"])
+        self._modules = install(header["modules"])
+        if header["code"] is not None:
+            self._modules.compiled_in(*header["code"])
         paths = importlib.import_module(PACKAGE + ".worker_paths")
         self._paths = paths.InterpreterPaths()
         session = header["session"]
@@ -161,10 +163,10 @@ class Zygote:
         if pid is not None:
             self._workers.add(pid)
             self._link.send({"t": "forked", "worker": header["worker"], "pid": pid})
+            self._modules.keep()
 
     def _become(self, number, descriptors):
-        # A test may look for objects through the collector, which doesn't show frozen ones.
-        gc.unfreeze()
+        importlib.import_module(PACKAGE + ".worker_garbage").thaw_when_looked_at()
         gc.enable()
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -221,12 +223,24 @@ def install(sources):
     """Makes the modules that came along importable, each when it is first needed."""
     package = sys.modules[PACKAGE] = type(sys)(PACKAGE)
     package.__path__ = []
-    sys.meta_path.insert(0, Modules(sources))
+    modules = Modules(sources)
+    sys.meta_path.insert(0, modules)
+    return modules
 
 
 class Modules:
     def __init__(self, sources):
         self._sources = sources
+        self._compiled = None
+
+    def compiled_in(self, directory, key):
+        """From here on code comes from where an earlier process of this kind left it."""
+        compiled = importlib.import_module(PACKAGE + ".compiled")
+        self._compiled = compiled.Compiled(directory, key, "worker")
+
+    def keep(self):
+        if self._compiled is not None:
+            self._compiled.keep()
 
     def find_spec(self, name, path=None, target=None):
         package, _, module = name.rpartition(".")
@@ -238,8 +252,10 @@ class Modules:
         return None
 
     def exec_module(self, module):
-        source = self._sources[module.__name__.rpartition(".")[2]]
-        exec(compile(source, module.__spec__.origin, "exec"), module.__dict__)
+        name, origin = module.__name__.rpartition(".")[2], module.__spec__.origin
+        source, kept = self._sources[name], self._compiled
+        code = compile(source, origin, "exec") if kept is None else kept.code(name, source, origin)
+        exec(code, module.__dict__)
 
     def get_source(self, name):
         return self._sources[name.rpartition(".")[2]]

@@ -39,9 +39,10 @@ class Reports:
             data["sections"] = [(name, shortened(text)) for name, text in sections]
         return self._paths.local_text(dump(data))
 
-    def entry(self, item, reports):
+    def entry(self, finished, reports):
         """A test with its reports, which are JSON text already."""
-        head = dump({"nodeid": item.nodeid, "location": item.location, "keywords": list(item.keywords)})
+        item = finished.item
+        head = dump({"nodeid": item.nodeid, "location": item.location, "keywords": list(finished.keywords)})
         head = self._paths.local_text(head)
         return ('%s,"reports":[%s]}' % (head[:-1], ",".join(reports))).encode("ascii")
 

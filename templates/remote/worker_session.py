@@ -8,7 +8,6 @@ import base64
 import contextlib
 import copy
 import faulthandler
-import gc
 import os
 import sys
 import types
@@ -20,10 +19,12 @@ from _pytest.outcomes import Exit
 
 from .worker_channel import LATE, NONE, RESULTS, dump, private
 from .worker_collection import Collection
+from .worker_garbage import collecting_rarely, exhaust
 from .worker_groups import HELP, groups
 from .worker_options import add_missing_options, neutralise
 from .worker_paths import PathMap
 from .worker_reports import Reports, warning
+from .worker_shortcuts import HookProxies, remember_paths
 from .worker_teardown import joined, tear_down_to
 from .worker_tests import Finished, Tests
 from .worker_watch import Watch
@@ -130,6 +131,8 @@ class WorkerPlugin:
         self._reports = Reports(self._config, self._paths, marks)
         self._collection = Collection(session, self._paths)
         self._subtests = self._config.pluginmanager.get_plugin("subtests")
+        remember_paths()
+        self._config.pluginmanager.register(HookProxies(session), "cloudist-hook-proxies")
         session.perform_collect = lambda *_, **__: self._collection.begin()
 
     def _announce(self):
@@ -208,7 +211,8 @@ class WorkerPlugin:
             answer = self._channel.ask({"t": "file", "file": file})
             spec, known = answer["spec"], answer["names"]
         start, began = time(), perf_counter()
-        collected = self._collection.collect(file, spec)
+        with collecting_rarely():
+            collected = self._collection.collect(file, spec)
         seconds = perf_counter() - began
         names = self._tests.add(file, collected.items)
         if known is None:
@@ -290,7 +294,7 @@ class WorkerPlugin:
     def _send(self, finished):
         kind = LATE if finished.sent else RESULTS
         texts, failed, seconds = finished.take()
-        body = self._reports.entry(finished.item, texts)
+        body = self._reports.entry(finished, texts)
         phases = finished.phases
         told = seconds, phases["setup"], phases["call"], finished.outcome, finished.reruns
         self._channel.result(kind, finished.token, failed, told, body)
@@ -336,7 +340,7 @@ class WorkerPlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self, config):
         if hasattr(config.pluginmanager.get_plugin("unraisableexception"), "gc_collect_harder"):
-            exhaust_garbage()
+            exhaust()
 
 
 def worker_fixtures():
@@ -355,14 +359,6 @@ def worker_fixtures():
 
     module.worker_id, module.testrun_uid = worker_id, testrun_uid
     return module
-
-
-def exhaust_garbage():
-    """Collects until nothing comes of it, then hides what lives: pytest would look through all of it ten times."""
-    for _ in range(5):
-        if not gc.collect():
-            break
-    gc.freeze()
 
 
 def decode(value):

@@ -17,6 +17,7 @@ class Finished:
         self.item = item
         self.token = token
         self.texts = []
+        self.keywords = ()
         self.failed = 0
         self.seconds = 0.0
         self.teardown = None
@@ -26,6 +27,7 @@ class Finished:
 
     def add(self, text, report):
         self.texts.append(text)
+        self.keywords = getattr(report, "keywords", self.keywords)
         self.called = self.called or report.when == "call"
         self.failed += is_failed(report)
         took = getattr(report, "duration", 0.0)

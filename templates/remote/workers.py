@@ -6,6 +6,7 @@ Keeps what is needed to say, at its sudden end, what it was running. Never looks
 import os
 import socket
 import struct
+from time import monotonic
 
 from .queues import NONE, Queue
 from .runner import Frames, Outlet, frame, read_some
@@ -13,7 +14,8 @@ from .runner import Frames, Outlet, frame, read_some
 RECORD = struct.Struct("<IB")
 RESULT = struct.Struct("<IIIdddBI")
 RESULTS, LATE, EVENT = b"RLE"
-REST = 0.004
+# What several tests say within this time goes to the engine in one go; what is said after a silence goes at once.
+LINGER, SILENCE = 0.008, 0.25
 MERGED_BYTES = 4 << 20
 STDERR_BYTES, STDERR_LINES = 1 << 14, 40
 WITHHELD_BYTES = 1 << 18
@@ -54,7 +56,8 @@ class Worker:
         if pool.life is not None:
             theirs.append(os.dup(pool.life))
         self.descriptors = theirs
-        self._runner.intake.watch(self._results, self._read_results)
+        self._lingered, self._last_read = False, 0.0
+        self._runner.intake.watch(self._results, self._results_came)
         self._runner.intake.watch(self._source, self._read_control)
         for reader in self._outputs:
             self._runner.intake.watch(reader, lambda reader=reader: self._read_output(reader))
@@ -70,8 +73,18 @@ class Worker:
         self._control.send(*frame({"t": "spec", "file": file, "spec": self._pool.specs[file]}))
         self.queue.append([(file, NONE)])
 
+    def _results_came(self):
+        """Waits a moment for what follows, unless nothing will, or somebody watches slow tests end."""
+        now = monotonic()
+        if self._lingered or self.queue.nearly_empty() or now - self._last_read > SILENCE:
+            self._read_results()
+        else:
+            self._lingered = True
+            self._runner.intake.rest(self._results, LINGER)
+
     def _read_results(self):
         """Merges all that is there into as few frames as possible."""
+        self._lingered, self._last_read = False, monotonic()
         if self._heard_all:
             return
         total = 0
@@ -109,7 +122,6 @@ class Worker:
                 self._pass_on(kind, body)
         del self._records[:start]
         self._send_results(tests, told, entries)
-        self._runner.intake.rest(self._results, REST)
 
     def _send_results(self, tests, told, entries):
         if tests:
@@ -167,9 +179,12 @@ class Worker:
             if self._execute.pop(file, False):
                 self.queue.insert([(file, index) for index in range(len(header["tests"]))])
         self._reply({})
-        self._runner.send(dict(header, worker=self.number), blob)
-        # Something is on its way just now; what the first tests say goes with what follows them.
-        self._runner.intake.rest(self._results, REST)
+        # Something is on its way just now: what the first tests say goes with what follows them.
+        self._last_read = monotonic()
+        if not header["errors"] and not self.queue.nearly_empty():
+            self._runner.send_soon(dict(header, worker=self.number), blob)
+        else:
+            self._runner.send(dict(header, worker=self.number), blob)
 
     def _on_held(self, header, blob):
         self._runner.processes.spare(header["pid"])

@@ -57,9 +57,13 @@ class Zygote:
         self._loop.on_readable(self._errors, self._read_errors)
         self._loop.on_readable(ours.fileno(), self._read)
         source = pool.runner.sources["worker"].encode("utf-8")
-        modules = {name: text for name, text in pool.runner.sources.items() if name.startswith("worker_")}
+        modules = {
+            name: text
+            for name, text in pool.runner.sources.items()
+            if name.startswith("worker_") or name == "compiled"
+        }
         self._send(b"%08d" % len(source) + source)
-        self.request({"modules": modules, "session": session})
+        self.request({"modules": modules, "code": pool.runner.code, "session": session})
 
     def request(self, header, descriptors=()):
         self._send(b"".join(frame(header)), descriptors)

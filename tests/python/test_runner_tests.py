@@ -400,3 +400,81 @@ def test_random_order_is_followed(project, start):
     assert [name for name, _ in run.names[0]] != ["test_a.py::test_n[%d]" % n for n in range(50)]
     run.file(0, "test_a.py", worker=1, tests=[[60, "test_a.py::test_n[7]", 0]])
     assert run.results(51)[0, 60].nodeid == "test_a.py::test_n[7]"
+
+
+def test_a_test_that_looks_through_the_collector_sees_all_there_is(project, start, machine):
+    project.write(
+        "test_a.py",
+        """
+import gc
+from gc import get_objects
+
+def test_without_looking():
+    assert gc.isenabled()
+
+def test_old_objects_are_found():
+    import _pytest.main
+    found = get_objects()
+    assert any(each is _pytest.main.Session.__dict__["isinitpath"] for each in found)
+    assert gc.get_freeze_count() == 0
+
+def test_who_looks_is_the_real_one_from_then_on():
+    assert type(gc.get_referrers).__name__ == "builtin_function_or_method"
+""",
+    )
+    run = start()
+    run.file(0, "test_a.py")
+    outcomes = run.finish(3)
+    assert all(outcome.passed for outcome in outcomes.values()), [each.entry for each in outcomes.values()]
+
+
+def test_hooks_that_come_later_apply_from_then_on(project, start, machine):
+    project.write(
+        "test_a.py",
+        """
+class Late:
+    heard = []
+
+    def pytest_runtest_setup(self, item):
+        self.heard.append(item.name)
+
+def test_1(pytestconfig):
+    pytestconfig.pluginmanager.register(Late(), "late")
+
+def test_2(): pass
+
+def test_3(pytestconfig):
+    assert Late.heard == ["test_2", "test_3"]
+    pytestconfig.pluginmanager.unregister(name="late")
+
+def test_4():
+    assert Late.heard == ["test_2", "test_3"]
+""",
+    )
+    project.write("sub/conftest.py", "def pytest_runtest_setup(item): item.sub = True\n")
+    project.write("sub/test_b.py", "def test_5(request): assert request.node.sub\n")
+    project.write("test_c.py", "def test_6(request): assert not hasattr(request.node, 'sub')\n")
+    run = start()
+    for number, name in enumerate(["test_a.py", "sub/test_b.py", "test_c.py"]):
+        run.file(number, name)
+    outcomes = run.finish(6)
+    assert all(outcome.passed for outcome in outcomes.values()), [each.entry for each in outcomes.values()]
+
+
+def test_the_collector_is_as_the_tests_left_it(project, start, machine):
+    project.write(
+        "test_a.py",
+        "import gc\nBEFORE = gc.get_threshold()\ngc.set_threshold(123, 4, 5)\ndef test_1(): assert gc.get_threshold() == (123, 4, 5)\n",
+    )
+    project.write(
+        "test_b.py", "import gc\ngc.set_threshold(0)\ndef test_2(): assert gc.get_threshold()[0] == 0\n"
+    )
+    project.write(
+        "test_c.py",
+        "import gc\nNOW = gc.get_threshold()\ndef test_3(): assert NOW[0] == gc.get_threshold()[0] == 0\n",
+    )
+    run = start()
+    for number, name in enumerate(["test_a.py", "test_b.py", "test_c.py"]):
+        run.file(number, name)
+    outcomes = run.finish(3)
+    assert all(outcome.passed for outcome in outcomes.values()), [each.entry for each in outcomes.values()]

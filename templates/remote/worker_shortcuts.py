@@ -1,0 +1,55 @@
+"""Answers that pytest works out anew for each test and that stay the same: whose hooks apply, where a file is.
+
+Remembers them; never changes one. Where a pytest doesn't have what is remembered here, it goes on as it is.
+"""
+
+import functools
+import os
+
+import _pytest._code.code
+import _pytest.nodes
+
+
+class HookProxies:
+    """The hooks that apply to a path, until a plugin or a conftest is loaded."""
+
+    def __init__(self, session):
+        self._ask = session.gethookproxy
+        self._known = {}
+        session.gethookproxy = self._look
+
+    def _look(self, fspath):
+        try:
+            return self._known[fspath]
+        except KeyError:
+            proxy = self._known[fspath] = self._ask(fspath)
+            return proxy
+
+    def pytest_plugin_registered(self):
+        self._known.clear()
+
+
+def remember_paths():
+    """The absolute form of an absolute path is asked for several times a test, and made with `pathlib` each time."""
+    for module in (_pytest._code.code, _pytest.nodes):
+        absolutepath = getattr(module, "absolutepath", None)
+        if absolutepath is not None:
+            module.absolutepath = remembered(absolutepath)
+
+
+def remembered(absolutepath):
+    known = {}
+
+    @functools.wraps(absolutepath)
+    def look(path):
+        try:
+            return known[path]
+        except KeyError:
+            result = absolutepath(path)
+            if os.path.isabs(path):
+                known[path] = result
+            return result
+        except TypeError:
+            return absolutepath(path)
+
+    return look
