@@ -26,17 +26,23 @@ def pip():
 
         bundled = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
         places = [bundled, "/usr/share/python-wheels"]
-        wheels = [os.path.join(place, name) for place in places if os.path.isdir(place) for name in os.listdir(place)]
+        wheels = [
+            os.path.join(place, name)
+            for place in places
+            if os.path.isdir(place)
+            for name in os.listdir(place)
+        ]
         wheel = next(path for path in wheels if os.path.basename(path).startswith("pip-"))
         return [sys.executable, "-m", "pip"], {"PYTHONPATH": wheel}
 
 
-def run(arguments):
+def run(arguments, requirements=""):
+    """Requirements are read from stdin: a file might outlive this program, and addresses may hold credentials."""
     program, env = pip()
     done = subprocess.run(
         program + arguments,
         env=dict(os.environ, PIP_DISABLE_PIP_VERSION_CHECK="1", PIP_NO_INPUT="1", **env),
-        stdin=subprocess.DEVNULL,
+        input=requirements.encode("utf-8"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
@@ -66,7 +72,9 @@ def tags(machine):
     if libc == "glibc":
         newest = int((version.split(".") + ["17"])[1])
         names = ["manylinux_2_%d_%s" % (minor, machine["machine"]) for minor in range(newest, 4, -1)]
-        names += ["%s_%s" % (old, machine["machine"]) for old in ("manylinux2014", "manylinux2010", "manylinux1")]
+        names += [
+            "%s_%s" % (old, machine["machine"]) for old in ("manylinux2014", "manylinux2010", "manylinux1")
+        ]
     else:
         names = ["musllinux_1_%d_%s" % (minor, machine["machine"]) for minor in (2, 1)]
     for name in names + ["linux_" + machine["machine"]]:
@@ -75,16 +83,29 @@ def tags(machine):
 
 
 def collect_wheels(wish, directory):
-    if not wish["requirements"].strip():
+    wanted = wish["collection"]
+    if not wanted["requirements"].strip():
         return
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write(wish["requirements"])
-        file.flush()
-        depends = ["--no-deps"] if wish["exact"] else []
+    arguments = ["-q", "-r", "/dev/stdin"] + (["--no-deps"] if wanted["exact"] else [])
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        if wanted["constraints"]:
+            constraints.write(wanted["constraints"])
+            constraints.flush()
+            arguments += ["-c", constraints.name]
         if same_platform(wish["machine"]):
-            run(["wheel", "-q", "-w", directory, "-r", file.name] + depends)
+            arguments = ["wheel", "-w", directory] + arguments
         else:
-            run(["download", "-q", "-d", directory, "-r", file.name] + depends + tags(wish["machine"]))
+            arguments = ["download", "-d", directory] + arguments + tags(wish["machine"])
+        for text in halves(wanted["requirements"]) if wanted["exact"] else [wanted["requirements"]]:
+            run(arguments, text)
+
+
+def halves(requirements):
+    """What has hashes and what has none: pip takes hashes for all or for none."""
+    lines = requirements.splitlines(True)
+    hashed = [line for line in lines if " --hash=" in line]
+    rest = [line for line in lines if " --hash=" not in line]
+    return ["".join(half) for half in (hashed, rest) if half]
 
 
 def collect_tool(wish, directory):
@@ -96,7 +117,7 @@ def collect_tool(wish, directory):
                 shutil.copy(program, os.path.join(directory, "uv"))
                 return
     where = "musllinux_1_1_" + machine["machine"]
-    arguments = ["--no-deps", "--only-binary=:all:", "--platform", where, "uv==" + wish["uv"]]
+    arguments = ["--no-deps", "--only-binary=:all:", "--platform", where, "uv==" + wish["collection"]["uv"]]
     run(["download", "-q", "-d", directory] + arguments)
 
 
@@ -123,7 +144,7 @@ def main():
     wish = json.load(sys.stdin)
     home = os.path.join(wish["cache"], "wheelhouses")
     os.makedirs(home, exist_ok=True)
-    decisive = [wish["requirements"], wish["exact"], wish["machine"], wish["uv"]]
+    decisive = [wish["collection"], wish["machine"]]
     key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode("utf-8")).hexdigest()[:32]
     whole = os.path.join(home, key)
     with open(whole + ".lock", "w") as lock:

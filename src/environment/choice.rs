@@ -7,12 +7,13 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     Description, EnvironmentError, describe,
     index::{self, Access},
     lock::{self, Hashes},
+    requirements::{self, Indexes},
     wheelhouse::File,
 };
 use crate::{plan::EnvironmentChoice, snapshot::Digest};
@@ -58,6 +59,9 @@ pub struct Request {
     pub strict: bool,
     #[serde(skip)]
     pub python: PathBuf,
+    /// What a requirements file says of them. Secret.
+    #[serde(skip)]
+    indexes: Indexes,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -68,6 +72,7 @@ struct Decisive {
     requirements: String,
     /// The same by version alone.
     names: String,
+    constraints: String,
     /// Whether the requirements are all there is to install.
     exact: bool,
     require_hashes: bool,
@@ -115,13 +120,17 @@ pub fn choose(wish: &Wish) -> Result<Option<(Request, Carried)>, EnvironmentErro
         here: None,
         strict: wish.strict,
         python: wish.python.clone(),
+        indexes: Indexes::default(),
     };
     if wish.choice == EnvironmentChoice::None {
         return Ok(Some((request, Carried::default())));
     }
     let here = describe(&wish.python)?;
     request.access = index::access(&here.prefix, &wish.root, here.index.as_deref());
-    request.decisive = decide(wish, &here)?;
+    let (decisive, indexes) = decide(wish, &here)?;
+    request.decisive = decisive;
+    indexes.add_to(&mut request.access);
+    request.indexes = indexes;
     request.decisive.implementation = here.implementation.clone();
     request.decisive.version = here.version.clone();
     request.decisive.indexes =
@@ -136,8 +145,9 @@ pub fn choose(wish: &Wish) -> Result<Option<(Request, Carried)>, EnvironmentErro
     Ok(Some((request, carried)))
 }
 
-fn decide(wish: &Wish, here: &Description) -> Result<Decisive, EnvironmentError> {
-    match &wish.choice {
+/// What decides the contents, and what is said of indexes beside it.
+fn decide(wish: &Wish, here: &Description) -> Result<(Decisive, Indexes), EnvironmentError> {
+    let decisive = match &wish.choice {
         EnvironmentChoice::Auto | EnvironmentChoice::None => Ok(mirrored("uv", here, &hashes(&wish.root)?, |_| true)),
         EnvironmentChoice::Pip => Ok(mirrored("pip", here, &hashes(&wish.root)?, |_| true)),
         EnvironmentChoice::Uv if wish.root.join("uv.lock").is_file() => project(&wish.root),
@@ -149,8 +159,9 @@ fn decide(wish: &Wish, here: &Description) -> Result<Decisive, EnvironmentError>
             let pins = mirrored("conda", here, &Hashes::new(), by_pip);
             Ok(Decisive { explicit: Some(explicit), ..pins })
         }
-        EnvironmentChoice::Path(name) => from_path(wish, name),
-    }
+        EnvironmentChoice::Path(name) => return from_path(wish, name),
+    };
+    Ok((decisive?, Indexes::default()))
 }
 
 /// What is installed here, by its very version.
@@ -174,10 +185,8 @@ fn mirrored(how: &'static str, here: &Description, hashes: &Hashes, installed_by
             (None, None) => lines.push((pin, String::new())),
         }
     }
-    // pip takes hashes for all or for none.
     let all = lines.iter().all(|(_, hashes)| !hashes.is_empty()) && !lines.is_empty();
-    let requirements =
-        lines.iter().map(|(pin, hashes)| format!("{pin}{}\n", if all || how == "uv" { hashes } else { "" })).collect();
+    let requirements = lines.iter().map(|(pin, hashes)| format!("{pin}{hashes}\n")).collect();
     Decisive { how, requirements, names, exact: true, require_hashes: all, ..Decisive::default() }
 }
 
@@ -235,8 +244,25 @@ fn project(root: &Path) -> Result<Decisive, EnvironmentError> {
     Ok(Decisive { how: "project", files, ..Decisive::default() })
 }
 
+/// A pylock.toml, and its pins for a machine that fetches nothing.
 fn pylock(path: &Path) -> Result<Decisive, EnvironmentError> {
-    Ok(Decisive { how: "pylock", files: BTreeMap::from([("pylock.toml".into(), read(path)?)]), ..Decisive::default() })
+    let files = BTreeMap::from([("pylock.toml".into(), read(path)?)]);
+    Ok(Decisive { how: "pylock", files, ..pinned(path)? })
+}
+
+/// What a lock file pins, with the contents that it knows.
+fn pinned(path: &Path) -> Result<Decisive, EnvironmentError> {
+    let pins = pins_of(path)?;
+    let line = |pin: &lock::Pin| format!("{}\n", lock::requirement(pin));
+    let name = |pin: &lock::Pin| line(&lock::Pin { hashes: Default::default(), url: None, ..pin.clone() });
+    Ok(Decisive {
+        how: "uv",
+        requirements: pins.iter().map(line).collect(),
+        names: pins.iter().map(name).collect(),
+        exact: true,
+        require_hashes: !pins.is_empty() && pins.iter().all(|pin| !pin.hashes.is_empty()),
+        ..Decisive::default()
+    })
 }
 
 /// The packages of a local conda environment by address and digest.
@@ -259,48 +285,33 @@ fn explicit(here: &Description) -> Result<String, EnvironmentError> {
 }
 
 /// A file here decides what is built; anything else names what is there.
-fn from_path(wish: &Wish, name: &str) -> Result<Decisive, EnvironmentError> {
+fn from_path(wish: &Wish, name: &str) -> Result<(Decisive, Indexes), EnvironmentError> {
     let path = wish.cwd.join(name);
     let file = Path::new(name).file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
     if !path.is_file() || !(file.ends_with(".txt") || file.ends_with(".lock") || file.ends_with(".toml")) {
         if file.ends_with(".txt") || file.ends_with(".lock") || file.ends_with(".toml") {
             return Err(EnvironmentError::NoFile { name: name.into() });
         }
-        return Ok(Decisive { how: "existing", ..Decisive::default() });
+        return Ok((Decisive { how: "existing", ..Decisive::default() }, Indexes::default()));
     }
-    match file.as_str() {
+    let decisive = match file.as_str() {
         "uv.lock" => project(path.parent().unwrap_or(&wish.root)),
         file if file.starts_with("pylock.") => pylock(&path),
         file if file.ends_with(".txt") => {
-            let text = read(&path)?;
-            let require_hashes = text.contains("--hash");
-            Ok(Decisive {
+            let found = requirements::read(&path)?;
+            let decisive = Decisive {
                 how: "uv",
-                names: text.lines().map(without_hashes).collect(),
-                requirements: text,
-                require_hashes,
+                names: found.names(),
+                require_hashes: found.text.contains("--hash"),
+                requirements: found.text,
+                constraints: found.constraints,
                 ..Decisive::default()
-            })
+            };
+            return Ok((decisive, found.indexes));
         }
-        _ => {
-            let pins = pins_of(&path)?;
-            let all = !pins.is_empty() && pins.iter().all(|pin| !pin.hashes.is_empty());
-            let line = |pin: &lock::Pin| format!("{}\n", lock::requirement(pin));
-            Ok(Decisive {
-                how: "uv",
-                requirements: pins.iter().map(line).collect(),
-                names: pins.iter().map(|pin| line(&lock::Pin { hashes: Default::default(), ..pin.clone() })).collect(),
-                exact: true,
-                require_hashes: all,
-                ..Decisive::default()
-            })
-        }
-    }
-}
-
-fn without_hashes(line: &str) -> String {
-    let kept = line.split("--hash").next().unwrap_or_default().trim_end().trim_end_matches('\\');
-    if kept.trim().is_empty() { String::new() } else { format!("{kept}\n") }
+        _ => pinned(&path),
+    };
+    Ok((decisive?, Indexes::default()))
 }
 
 /// Editable installs are found by their metadata; what was installed from a local path comes along whole.
@@ -347,8 +358,14 @@ impl Request {
     }
 
     /// What has to be collected for it.
-    pub(super) fn requirements(&self) -> (String, bool, &'static str) {
-        (self.decisive.requirements.clone(), self.decisive.exact, self.tool.version)
+    pub(super) fn collection(&self) -> Value {
+        let Decisive { requirements, constraints, exact, .. } = &self.decisive;
+        json!({"requirements": requirements, "constraints": constraints, "exact": exact, "uv": self.tool.version})
+    }
+
+    /// Variables that the local pip needs for it besides those that are set. Secret.
+    pub(super) fn variables(&self) -> BTreeMap<String, String> {
+        self.indexes.variables()
     }
 
     /// In words, how what a machine has differs from what is here.

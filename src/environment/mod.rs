@@ -9,6 +9,7 @@ mod differences;
 mod error;
 mod index;
 mod lock;
+mod requirements;
 mod wheelhouse;
 
 pub use choice::{Carried, Request, Wish, choose};

@@ -28,11 +28,10 @@ pub struct File {
 pub async fn collect(request: &Request, machine: &MachineTags) -> Result<Vec<File>, EnvironmentError> {
     let failed = |detail: String| EnvironmentError::Wheelhouse { detail };
     let cache = cache::directory().map_err(|error| failed(error.to_string()))?;
-    let (requirements, exact, uv) = request.requirements();
-    let wish =
-        json!({"requirements": requirements, "exact": exact, "machine": machine, "uv": uv, "cache": cache}).to_string();
+    let wish = json!({"collection": request.collection(), "machine": machine, "cache": cache}).to_string();
     let mut child = tokio::process::Command::new(&request.python)
         .args(["-c", templates::WHEELHOUSE])
+        .envs(request.variables())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -6,6 +6,7 @@ Credentials go into variables of the child alone, never onto a command line or a
 import base64
 import os
 import socket
+import threading
 import urllib.error
 import urllib.request
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -62,16 +63,35 @@ def open_url(url, accept=None, cert=None):
         raise Unreachable("%s can't be reached: %s" % (host, getattr(error, "reason", error)))
 
 
-def check_reachable(access):
-    """Asks every index whether it is there, so that no installer waits for one that isn't."""
-    if access["no_index"] and not access["links"]:
-        raise Unreachable("this run has no index")
-    for url in ([] if access["no_index"] else access["indexes"]) + access["links"]:
+class Reachability:
+    """Asks every index at once whether it is there, so that no installer waits for one that isn't."""
+
+    def __init__(self, access):
+        self._cert = access.get("cert")
+        self._nothing = access["no_index"] and not access["links"]
+        self._troubles = []
+        urls = ([] if access["no_index"] else access["indexes"]) + access["links"]
+        # Whoever finds out otherwise that there is nothing doesn't wait for these.
+        self._asking = [threading.Thread(target=self._ask, args=(url,), daemon=True) for url in urls]
+        for thread in self._asking:
+            thread.start()
+
+    def _ask(self, url):
         try:
-            open_url(url, cert=access.get("cert")).close()
+            open_url(url, cert=self._cert).close()
         except urllib.error.HTTPError:
             # It answers, which is all that matters: an index need not have a page of its own.
-            continue
+            pass
+        except Unreachable as trouble:
+            self._troubles.append(trouble)
+
+    def check(self):
+        if self._nothing:
+            raise Unreachable("this run has no index")
+        for thread in self._asking:
+            thread.join()
+        if self._troubles:
+            raise self._troubles[0]
 
 
 def environment_of(access, tool):

@@ -7,14 +7,14 @@ import os
 import re
 import shutil
 
+from .environment_desk import Failed
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:=~*@/-]*\Z")
 PROGRAMS = {"apt": "apt-get", "dnf": "dnf"}
 
 
 def install_system(desk, stamp, wanted):
     """Installs with the first manager that is named and there, then writes the stamp."""
-    from .environment_build import Failed
-
     named = [manager for manager in ("apt", "dnf") if wanted.get(manager)]
     manager = next((manager for manager in named if shutil.which(PROGRAMS[manager])), None)
     if manager is None:

@@ -1,18 +1,22 @@
 """Measures how long a machine takes to get an environment: cloudist beside `python -m venv` and `pip install -r` on that machine.
 
 Needs CLOUDIST_BIN, and on Linux Python 3.11 with pip, ssh and sshd; makes all else below target/bench/environment. Both sides take the
-same 35 wheels from an index on loopback, into a home where nothing was ever done. Judges nothing: it prints a table.
+same 35 wheels from the same index on loopback, into a home where nothing was ever done, and are measured from the start of the command
+to its end. pip compiles to bytecode what it installs and uv doesn't: `--no-compile` is in the table too. Judges nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Callable, List
 
@@ -25,7 +29,7 @@ from wheels import Index  # noqa: E402
 HOME = TESTS.parent / "target" / "bench" / "environment"
 PINS = TESTS / "bench" / "packages.txt"
 UV = "0.13.9"
-TIMES = 5
+TIMING = re.compile(r"(\w+) ([\d.]+) s\b")
 
 
 def wheels() -> Path:
@@ -34,9 +38,21 @@ def wheels() -> Path:
     stamp = directory / "pins"
     if not stamp.is_file() or stamp.read_text() != PINS.read_text():
         shutil.rmtree(directory, ignore_errors=True)
-        download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(directory)]
+        download = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            str(directory),
+        ]
         subprocess.run([*download, "-r", str(PINS)], check=True)
-        subprocess.run([*download, "--platform", f"musllinux_1_1_{os.uname().machine}", f"uv=={UV}"], check=True)
+        subprocess.run(
+            [*download, "--platform", f"musllinux_1_1_{os.uname().machine}", f"uv=={UV}"], check=True
+        )
         stamp.write_text(PINS.read_text())
     return directory
 
@@ -46,64 +62,122 @@ def local_environment(index: Index) -> Path:
     shutil.rmtree(home, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
     pip = [str(home / "bin/python"), "-m", "pip"]
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--index-url", index.url, "-r", str(PINS)], check=True)
+    subprocess.run(
+        [*pip, "install", "-q", "--no-deps", "--index-url", index.url, "-r", str(PINS)], check=True
+    )
     # What a virtual environment of this Python begins with isn't one of the packages.
     subprocess.run([*pip, "uninstall", "-q", "-y", "setuptools"], check=True)
     return home / "bin" / "python"
 
 
-def median(what: Callable[[], float], before: Callable[[], None]) -> float:
-    taken: List[float] = []
-    for _ in range(TIMES):
-        before()
-        taken.append(what())
-    return statistics.median(taken)
+def medians(times: int, *contenders: Callable[[], float]) -> List[float]:
+    """Of each what it takes in the middle; they take turns, so that whatever else happens happens to all of them."""
+    taken: List[List[float]] = [[] for _ in contenders]
+    for _ in range(times):
+        for contender, seconds in zip(contenders, taken):
+            seconds.append(contender())
+    return [statistics.median(seconds) for seconds in taken]
+
+
+class Bench:
+    """One machine at a distance, and what is done to it."""
+
+    def __init__(self, index: Index, python: Path, rtt: float) -> None:
+        self._index, self._python = index, python
+        self.machines = Machines(HOME / "machines", 1, rtt)
+        self._caches = 0
+        self._project = HOME / "project"
+        self._project.mkdir(exist_ok=True)
+        (self._project / "pytest.ini").write_text("[pytest]\n")
+
+    def forget(self) -> None:
+        """A home in which nothing was ever done, there and here."""
+        self.machines.forget()
+        self._caches += 1
+
+    def cold(self) -> float:
+        """The whole command: connect, bring the project, make the environment, run a program there."""
+        self.forget()
+        began = time.monotonic()
+        self._cloudist()
+        return time.monotonic() - began
+
+    def unchanged(self) -> float:
+        """From the question for snapshot and environment until both are known to be there."""
+        steps = dict(TIMING.findall(self._cloudist("--timings")))
+        return float(steps["sync"]) + float(steps["environment"])
+
+    def _cloudist(self, *options: str) -> str:
+        ours = ("CLOUDIST_", "PIP_", "UV_", "PYTHON")
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+            "CLOUDIST_CACHE_DIR": str(self.machines.home / f"cache-{self._caches}"),
+            "CLOUDIST_SSH_CONFIG": str(self.machines.configuration),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_INDEX_URL": self._index.url,
+        }
+        command = [os.environ["CLOUDIST_BIN"], "ssh-run", "-n", "1", "--hosts", "m0", "--env", "auto"]
+        command += ["--local-python", str(self._python), *options, "--", "true"]
+        done = subprocess.run(command, cwd=self._project, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        return done.stderr
+
+    def close(self) -> None:
+        self.machines.end()
+
+    def pip(self, *options: str) -> float:
+        """The whole command, too: connect, `python -m venv`, `pip install -r`."""
+        self.forget()
+        install = [
+            "made/bin/pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--index-url",
+            self._index.url,
+            "-r",
+            "pins.txt",
+            *options,
+        ]
+        there = f"cd && python3 -m venv made && PIP_CONFIG_FILE={os.devnull} {' '.join(install)}"
+        (self.machines.servers[0].home / "pins.txt").write_text(PINS.read_text())
+        began = time.monotonic()
+        subprocess.run(["ssh", "-F", str(self.machines.configuration), "m0", there], check=True)
+        return time.monotonic() - began
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--rtts", type=float, nargs="*", default=[0, 0.02, 0.1], metavar="SECONDS")
+    given = parser.parse_args()
+    # An end by a signal leaves no servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     HOME.mkdir(parents=True, exist_ok=True)
-    binary = os.environ.setdefault("CLOUDIST_BIN", str(HOME.parents[1] / "release" / "cloudist"))
+    os.environ.setdefault("CLOUDIST_BIN", str(HOME.parents[1] / "release" / "cloudist"))
     index = Index(wheels())
     python = local_environment(index)
-    project = HOME / "project"
-    project.mkdir(exist_ok=True)
-    (project / "pytest.ini").write_text("[pytest]\n")
-    print(f"{len(PINS.read_text().split())} packages; seconds, medians of {TIMES}\n")
-    print("| RTT ms | cloudist, bare home | venv and pip there | ratio | cloudist, unchanged | over 1 RTT |")
-    print("|---|---|---|---|---|---|")
-    for rtt in (0.0, 0.02, 0.1):
-        machines = Machines(HOME / "machines", 1, rtt)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("CLOUDIST_", "PIP_", "PYTHON"))},
-            "CLOUDIST_CACHE_DIR": str(HOME / "cache"),
-            "CLOUDIST_SSH_CONFIG": str(machines.configuration),
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_INDEX_URL": index.url,
-        }
-
-        def cloudist() -> float:
-            command = [binary, "ssh-run", "-n", "1", "--hosts", "m0", "--local-python", str(python), "--timings", "--"]
-            done = subprocess.run([*command, "true"], cwd=project, env=environment, capture_output=True, text=True)
-            found = re.search(r"environment ([\d.]+) s", done.stderr)
-            if done.returncode or not found:
-                raise SystemExit(done.stdout + done.stderr)
-            return float(found[1])
-
-        def pip() -> float:
-            there = f"cd && python3 -m venv made && made/bin/pip install -q --no-deps --index-url {index.url} -r pins.txt"
-            (machines.servers[0].home / "pins.txt").write_text(PINS.read_text())
-            began = time.monotonic()
-            subprocess.run(["ssh", "-F", str(machines.configuration), "m0", there], check=True)
-            return time.monotonic() - began
-
-        cold, theirs = median(cloudist, machines.forget), median(pip, machines.forget)
-        cloudist()
-        warm = median(cloudist, lambda: None)
-        print(
-            f"| {rtt * 1000:.0f} | {cold:.2f} | {theirs:.2f} | {theirs / cold:.1f} | {warm:.3f} | {warm - rtt:.3f} |",
-            flush=True,
+    print(f"{len(PINS.read_text().split())} packages; seconds, medians of {given.times}\n")
+    print(
+        "| RTT ms | cloudist, bare home | venv and pip | ratio | without bytecode | ratio | cloudist, unchanged | over 1 RTT |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for rtt in given.rtts:
+        with closing(Bench(index, python, rtt)) as bench:
+            cold, pip, uncompiled = medians(
+                given.times, bench.cold, bench.pip, lambda: bench.pip("--no-compile")
+            )
+            bench.cold()
+            (unchanged,) = medians(given.times, bench.unchanged)
+        cells = (f"{rtt * 1000:.0f}", f"{cold:.2f}", f"{pip:.2f}", f"{pip / cold:.1f}")
+        cells += (
+            f"{uncompiled:.2f}",
+            f"{uncompiled / cold:.1f}",
+            f"{unchanged:.3f}",
+            f"{unchanged - rtt:.3f}",
         )
-        machines.end()
+        print("| " + " | ".join(cells) + " |", flush=True)
     index.end()
 
 

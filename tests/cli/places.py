@@ -49,7 +49,7 @@ class Server:
         (directory / "sshd_config").write_text(self._configuration())
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["env", "--default-signal", PROGRAM, "-D", "-e", "-f", str(directory / "sshd_config")],
+                self._command([PROGRAM, "-D", "-e", "-f", str(directory / "sshd_config")]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -59,6 +59,9 @@ class Server:
             f"sshd {name} listens",
         )
         assert self._process.poll() is None, self.log()
+
+    def _command(self, sshd: List[str]) -> List[str]:
+        return ["env", "--default-signal", *sshd]
 
     def _configuration(self) -> str:
         path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -6,11 +6,12 @@ Every machine has a home directory that nothing was ever done in. CLOUDIST_BIN n
 from __future__ import annotations
 
 import ensurepip
+import functools
 import os
 import pathlib
 import subprocess
 import sys
-import uuid
+import zipfile
 from typing import Callable, Iterator
 
 import pytest
@@ -18,8 +19,9 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cli"))
 
 from places import Server  # noqa: E402
-from tool import Done, Tool  # noqa: E402
+from tool import Done  # noqa: E402
 
+from mirror import Local, Run  # noqa: E402
 from wheels import Index, make_wheel  # noqa: E402
 
 UV = "0.13.9"
@@ -29,11 +31,32 @@ UV = "0.13.9"
 def uv_wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     directory = tmp_path_factory.mktemp("uv")
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", str(directory)]
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            str(directory),
+        ]
         + ["--platform", "musllinux_1_1_" + os.uname().machine, "uv==" + UV],
         check=True,
     )
     return next(directory.iterdir())
+
+
+@pytest.fixture(scope="session")
+def uv(uv_wheel: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The program itself, to make locks with."""
+    program = tmp_path_factory.mktemp("tool") / "uv"
+    with zipfile.ZipFile(uv_wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("/scripts/uv"))
+        program.write_bytes(archive.read(name))
+    program.chmod(0o755)
+    return program
 
 
 @pytest.fixture(scope="session")
@@ -57,22 +80,17 @@ def index(packages: pathlib.Path) -> Iterator[Index]:
     index.end()
 
 
-class Local:
-    """A virtual environment here, and what is in it."""
-
-    def __init__(self, directory: pathlib.Path, packages: pathlib.Path) -> None:
-        self.python = directory / "bin" / "python"
-        self._packages = packages
-        subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-
-    def install(self, *what: str) -> None:
-        pip = [str(self.python), "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation"]
-        subprocess.run([*pip, "--find-links", str(self._packages), *what], check=True)
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A virtual environment in which nothing was ever installed."""
+    directory = tmp_path_factory.mktemp("fresh") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
+    return directory
 
 
 @pytest.fixture
-def local(tmp_path: pathlib.Path, packages: pathlib.Path) -> Local:
-    return Local(tmp_path / "venv", packages)
+def local(tmp_path: pathlib.Path, fresh: pathlib.Path, packages: pathlib.Path) -> Local:
+    return Local(tmp_path / "venv", fresh, packages)
 
 
 @pytest.fixture
@@ -83,19 +101,12 @@ def machine(tmp_path: pathlib.Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def run(tmp_path: pathlib.Path, machine: Server, local: Local) -> Callable[..., Done]:
-    """Runs a command on the machine with the local environment mirrored there."""
-    config = tmp_path / "ssh_config"
-    config.write_text(machine.client_configuration())
-    root = tmp_path / "project"
-    root.mkdir()
-    (root / "pytest.ini").write_text("[pytest]\n")
+def run_on(tmp_path: pathlib.Path, local: Local) -> Run:
+    return Run(tmp_path, local)
 
-    def command(*words: str, options=(), **variables: str) -> Done:
-        tool = Tool(tmp_path / "cache", uuid.uuid4().hex, CLOUDIST_SSH_CONFIG=str(config))
-        env = {"CLOUDIST_ENV": None, "PIP_CONFIG_FILE": os.devnull, **variables}
-        arguments = ("ssh-run", "-n1", "--hosts=fresh", f"--local-python={local.python}", *options, "--", *words)
-        return tool(*arguments, cwd=root, env=env, patience=120)
 
-    command.root = root
+@pytest.fixture
+def run(run_on: Run, machine: Server) -> Callable[..., Done]:
+    command = functools.partial(run_on, machine)
+    command.root = run_on.root
     return command

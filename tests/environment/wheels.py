@@ -11,7 +11,7 @@ import http.server
 import pathlib
 import threading
 import zipfile
-from typing import List, Optional
+from typing import Callable, Dict, List, Optional, Tuple
 
 
 def make_wheel(directory: pathlib.Path, name: str, version: str, body: str = "") -> pathlib.Path:
@@ -32,9 +32,15 @@ class Index:
     def __init__(self, directory: pathlib.Path, password: Optional[str] = None) -> None:
         self.directory, self.password = directory, password
         self.asked: List[str] = []
+        # Called with each request, while whoever asks waits for the answer.
+        self.watch: Callable[[], None] = lambda: None
+        self._digests: Dict[Tuple[str, int], str] = {}
         index = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            # As real indexes do: connections are used again.
+            protocol_version = "HTTP/1.1"
+
             def do_GET(self) -> None:
                 index.answer(self)
 
@@ -43,7 +49,11 @@ class Index:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            # uv opens fifty connections at once; one that finds no room would try again a second later.
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -57,11 +67,13 @@ class Index:
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         self.asked.append(request.path)
+        self.watch()
         if self.password:
             expected = "Basic " + base64.b64encode(f"user:{self.password}".encode()).decode()
             if request.headers.get("Authorization") != expected:
                 request.send_response(401)
                 request.send_header("WWW-Authenticate", "Basic")
+                request.send_header("Content-Length", "0")
                 return request.end_headers()
         parts = request.path.strip("/").split("/")
         if parts[0] == "files":
@@ -81,9 +93,14 @@ class Index:
         lines = []
         for path in sorted(self.directory.glob("*.whl")):
             if path.name.split("-")[0].replace("_", "-").lower() == project:
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                lines.append(f'<a href="/files/{path.name}#sha256={digest}">{path.name}</a>')
+                lines.append(f'<a href="/files/{path.name}#sha256={self._digest(path)}">{path.name}</a>')
         return "\n".join(lines)
+
+    def _digest(self, path: pathlib.Path) -> str:
+        key = (path.name, path.stat().st_mtime_ns)
+        if key not in self._digests:
+            self._digests[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return self._digests[key]
 
     def end(self) -> None:
         self._server.shutdown()

@@ -13,7 +13,8 @@ Rig(boot_seconds=0.0,       how long an instance is `pending` (its port 22 swall
     terminate_seconds=0.0,  how long it is `shutting-down`
     minute_seconds=60.0,    how long a minute of `shutdown -P +N` lasts in machines
     client_address="127.0.0.1/32",  who the client is to security groups, and to the checkip page
-    machine_path=())        directories that come first in the PATH of SSH sessions, e.g. a venv's bin
+    machine_path=(),        directories that come first in the PATH of SSH sessions, e.g. a venv's bin
+    machine_files={})       files in /etc of machines, with their contents
 
 rig.environment             variables for the client: endpoint, credentials, region, advisor and checkip pages
 rig.listing()               {"instances": [...], "security groups", "launch templates", "key pairs", "fleets",
@@ -34,6 +35,7 @@ rig.instances(), rig.instance(id)   an Instance has id, state, type, zone, marke
                             shutdown_behavior
 instance.machine            its Machine while there is one: directory, ssh_log(), console(), processes(),
                             armed() (the seconds its timed shutdown was last asked for, or None)
+rig.account.images.become(state)    images of one's own are in that state from now on
 rig.processes(id)           process ids on this host of all that runs in the machine
 
 rig.interrupt(id, notice=120)   shown in the metadata at once; reclaimed after `notice` seconds

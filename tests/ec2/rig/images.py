@@ -114,6 +114,7 @@ class Images:
         self._account = account
         self._place = place
         self.snapshots: Dict[str, Dict[str, str]] = {}
+        self._state = "available"
         self._images = {image.id: image for image in PUBLIC}
         self._names = {
             f"/aws/service/ami-amazon-linux-latest/{parameter}-{architecture}": _identity(
@@ -161,6 +162,7 @@ class Images:
             tags=tuple(tags["image"].items()),
             home=home,
             login=instance.image.user,
+            state=self._state,
         )
         self.snapshots[image.snapshot] = tags["snapshot"]
         return image
@@ -181,6 +183,12 @@ class Images:
             raise ApiError("InvalidSnapshot.InUse", f"The snapshot {identity} is currently in use by an AMI")
         del self.snapshots[identity]
         return {}
+
+    def become(self, state: str) -> None:
+        """Those that were made here, and those that will be, are in this state."""
+        self._state = state
+        for image in self.own():
+            self._images[image.id] = dataclasses.replace(image, state=state)
 
     def own(self) -> List[Image]:
         return [image for image in self._images.values() if image.home is not None]

@@ -11,7 +11,7 @@ import pathlib
 import secrets
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from . import user_data
 from .addresses import Addresses, Silence
@@ -42,6 +42,7 @@ class Instances:
     minute_seconds = 60.0
     client_address = "127.0.0.1/32"
     machine_path: Sequence[str] = ()
+    machine_files: Mapping[str, str] = {}
 
     def __init__(
         self,
@@ -172,6 +173,7 @@ class Instances:
             user_data=user_data.read(instance.user_data),
             authorized_keys=[key.decode() if isinstance(key, bytes) else key for key in keys],
             path=self.machine_path,
+            files=self.machine_files,
             minute=self.minute_seconds,
             home_size=faults["disk_full"],
             python=not faults["no_python"],

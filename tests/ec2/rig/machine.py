@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -39,6 +39,7 @@ class Specification:
     user_data: UserData
     authorized_keys: List[str]
     path: Sequence[str] = ()
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     minute: float = 60.0
     home_size: Optional[str] = None
     python: bool = True
@@ -216,6 +217,10 @@ class Machine:
         # `*`: no password. `!` would be a locked account, which sshd refuses without PAM.
         (over / "etc/shadow").write_text(f"root:*:19000:0:99999:7:::\n{user}:*:19000:0:99999:7:::\n")
         (over / "etc/shadow").chmod(0o600)
+        for name, text in self.specification.files.items():
+            file = over / name.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
         (over / "etc/hostname").write_text(f"{self.specification.name}\n")
         (over / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.0.1 {self.specification.name}\n")
         for shim, names in {

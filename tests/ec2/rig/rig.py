@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .account import Account
 from .addresses import Addresses
@@ -35,6 +35,7 @@ class Rig:
         minute_seconds: float = 60.0,
         client_address: str = "127.0.0.1/32",
         machine_path: Sequence[str] = (),
+        machine_files: Mapping[str, str] = {},
     ) -> None:
         self._addresses = Addresses(octet)
         self.octet = self._addresses.octet
@@ -51,6 +52,7 @@ class Rig:
         life.minute_seconds = minute_seconds
         life.client_address = client_address
         life.machine_path = [str(path) for path in machine_path]
+        life.machine_files = machine_files
         self._metadata = Metadata(life, self._loop)
         life.on_launch = self._metadata.serve
         self._api = Api(self.account, self.calls, self.faults, self.problems)
