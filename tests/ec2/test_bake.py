@@ -129,14 +129,14 @@ def test_with_uv(baker):
 
 
 APT = """
-Dir::State "/home/ec2-user/apt/state";
+Dir::State "/home/ec2-user/apt/";
 Dir::State::status "/home/ec2-user/apt/dpkg/status";
-Dir::Cache "/home/ec2-user/apt/cache";
+Dir::Cache "/home/ec2-user/apt/";
 Dir::Etc::sourcelist "/etc/apt/own.list";
 Dir::Etc::sourceparts "-";
 DPkg::Options { "--root=/home/ec2-user/apt/system"; "--admindir=/home/ec2-user/apt/dpkg"; "--force-not-root"; "--force-bad-path"; };
 Dir::Log "/home/ec2-user/apt/log";
-APT::Update::Pre-Invoke:: "cd /home/ec2-user && mkdir -p apt/state apt/cache apt/system apt/log apt/dpkg/info apt/dpkg/updates";
+APT::Update::Pre-Invoke:: "cd /home/ec2-user && mkdir -p apt/system apt/log apt/dpkg/info apt/dpkg/updates";
 APT::Update::Pre-Invoke:: "touch /home/ec2-user/apt/dpkg/status";
 """
 """Nobody is root on these machines, and an image of theirs is of the home directory: so all that apt does is there."""
