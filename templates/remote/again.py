@@ -1,4 +1,5 @@
-"""A test that failed once more, as its worker came to it: the same session, and the tests before it, in one process.
+"""A test that failed, or a file that could not be imported, once more, as its worker came to it: the same session, and the
+tests before it, in one process.
 
 Plays the runner to a worker, from what its diary tells. Started by those who come to look; never during a run's work.
 """
@@ -28,18 +29,25 @@ class Gone(Exception):
 
 
 class Past:
-    """What one worker process did until a test of it failed."""
+    """What one worker process did until a test of it failed, or a file."""
 
-    def __init__(self, path, nodeid):
+    def __init__(self, path, nodeid, root):
         self.specs, self.names, self.tokens = {}, {}, []
         self.of_file = {}
+        # Files that could not be imported then, either.
+        self.broken = set()
         found = None
+        wanted = os.path.normpath(os.path.join(root, nodeid))
         with open(path, encoding="ascii") as lines:
             for line in map(json.loads, lines):
                 if "spec" in line:
                     self.specs[line["file"]] = line["spec"]
                 elif "collected" in line:
                     self.tokens.append((line["collected"], COLLECT))
+                    if line["errors"]:
+                        self.broken.add(line["collected"])
+                        if os.path.normpath(self.specs[line["collected"]]["path"]) == wanted:
+                            found = len(self.tokens)
                 elif "ran" in line:
                     file, index, name, k = line["ran"]
                     self.names[file, index] = (name, k)
@@ -52,19 +60,26 @@ class Past:
         self.failed = found is not None
         del self.tokens[found:]
 
+    @property
+    def target(self):
+        return self.tokens[-1]
+
     def before(self):
-        return sum(index != COLLECT for _, index in self.tokens) - 1
+        """The tests that ran before it."""
+        return [token for token in self.tokens[:-1] if token[1] != COLLECT]
 
     def leave_out(self, kept):
         """Of the tests before it, only those whose positions are named run; what they need is collected with them."""
-        tests = [token for token in self.tokens if token[1] != COLLECT]
-        self.tokens = [token for position, token in enumerate(tests[:-1]) if position in kept] + tests[-1:]
+        tests = [token for position, token in enumerate(self.before()) if position in kept]
+        self.tokens = [*tests, self.target]
 
 
 def past(directory, worker, nodeid):
+    with open(os.path.join(directory, "session.json"), encoding="ascii") as file:
+        root = json.load(file)["rootdir"]
     paths = glob.glob(os.path.join(glob.escape(directory), worker + "-*.jsonl"))
     for path in sorted(paths, key=os.path.getmtime, reverse=True):
-        found = Past(path, nodeid)
+        found = Past(path, nodeid, root)
         if found.failed:
             return found
     raise Gone("%s is not known to have failed on %s" % (nodeid, worker))
@@ -76,9 +91,11 @@ class Script:
     def __init__(self, past, screen):
         self._past = past
         self._left = list(reversed(past.tokens))
-        self._target = past.tokens[-1]
+        self._target = past.target
         self._screen = screen
         self._done = 0
+        # Is done when it comes to the import of a file that is to be looked at.
+        self.arrive = lambda: None
         self.failed = None
         self.problem = ""
 
@@ -87,16 +104,22 @@ class Script:
         return not self._left
 
     def claim(self):
-        return self._left.pop() if self._left else (COLLECT, 0)
+        token = self._left.pop() if self._left else (COLLECT, 0)
+        if token == self._target and token[1] == COLLECT:
+            self.arrive()
+        return token
 
-    wait = claim
+    def wait(self):
+        return self.claim()
 
     def spec(self, file):
         return self._past.specs[file]
 
     def ask(self, header, blob=b""):
         file = header["file"]
-        if header["t"] == "collected" and header["errors"]:
+        if header["t"] == "collected" and (file, COLLECT) == self._target:
+            self.failed = bool(header["errors"])
+        elif header["t"] == "collected" and header["errors"] and file not in self._past.broken:
             self.problem = "a file could not be imported: %s" % self.spec(file)["path"]
         return {"spec": self.spec(file), "names": self._past.of_file.get(file, [])}
 
@@ -112,7 +135,7 @@ class Script:
             self.failed = bool(failed or self.failed)
         else:
             self._done += 1
-            self._screen.progress(self._done, self._past.before())
+            self._screen.progress(self._done, len(self._past.before()))
 
     def event(self, kind, text):
         if kind == "internal-error":
@@ -143,23 +166,32 @@ class Screen:
 
 
 def stop_there(script, screen, trace):
-    """A plugin that has pytest's own debugger come up in the test, and in no other."""
+    """A plugin that has pytest's own debugger come up in the test, or in the import, and in no other."""
     import pytest
 
     class Stop:
         def __init__(self):
             self._out = sys.stdout
 
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_configure(self, config):
+            script.arrive = partial(self._begin, config)
+
         @pytest.hookimpl(tryfirst=True, hookwrapper=True)
         def pytest_runtest_protocol(self, item):
             if script.at_target:
-                screen.rest()
                 self._begin(item.config)
             yield
+
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_exception_interact(self, call, report):
+            if getattr(report, "when", "collect") == "collect":
+                call.excinfo = where_it_arose(call.excinfo)
 
         def _begin(self, config):
             from _pytest import debugging
 
+            screen.rest()
             config.option.usepdb = True
             plugins = config.pluginmanager
             plugins.register(debugging.PdbInvoke(), "cloudist-pdb")
@@ -170,6 +202,16 @@ def stop_there(script, screen, trace):
                 reporter._tw._file = reporter._file = self._out
 
     return Stop()
+
+
+def where_it_arose(excinfo):
+    """pytest wraps what went wrong in an import into an error of its own, which arose nowhere of interest."""
+    import pytest
+
+    cause = excinfo.value.__cause__
+    if cause is None or not isinstance(excinfo.value, pytest.Collector.CollectError):
+        return excinfo
+    return type(excinfo).from_exc_info((type(cause), cause, cause.__traceback__))
 
 
 def controllers():
@@ -241,14 +283,14 @@ def debug(directory, options):
         then.leave_out(())
     screen = Screen(os.isatty(2))
     if then.before():
-        tests = counted(then.before())
+        tests = counted(len(then.before()))
         screen.say("%s after the %s before it on %s" % (options.nodeid, tests, options.worker))
     stop = partial(stop_there, screen=screen, trace=options.trace)
     script, status = run(directory, then, options.worker, screen, [stop])
     if status == QUIT and not script.problem:
         return QUIT
     if script.failed is None:
-        raise Gone(script.problem or "pytest ended with status %d before it came to the test" % status)
+        raise Gone(script.problem or "pytest ended with status %d before it came there" % status)
     if script.problem:
         screen.say(script.problem)
     if not script.failed:
@@ -276,9 +318,9 @@ def judge(directory, options):
 def bisect(directory, options):
     """Which of the tests before it the failure depends on, each tried in a process of its own."""
     then = past(directory, options.worker, options.nodeid)
-    names = [then.names[token][0] for token in then.tokens if token[1] != COLLECT]
+    names = [then.names[token][0] for token in then.before()]
     screen = Screen(False)
-    everything = list(range(len(names) - 1))
+    everything = list(range(len(names)))
     nowhere = os.open(os.devnull, os.O_RDWR)
 
     def fails(kept):

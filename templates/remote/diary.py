@@ -34,11 +34,11 @@ class Diary:
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab", buffering=0
         )
 
-    def collected(self, worker, file, spec, names):
+    def collected(self, worker, file, spec, names, errors):
         """A process has collected a file for the first time on any machine; its numbers for the tests count."""
         for index, (nodeid, k) in enumerate(names):
             self._names[file, index] = (nodeid, k)
-        self._note(worker, [self._spec(worker, file, spec), {"collected": file}])
+        self._note(worker, [self._spec(worker, file, spec), {"collected": file, "errors": errors}])
 
     def ran(self, worker, tests, specs, names):
         """`tests`: file, index, failures."""

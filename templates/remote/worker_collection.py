@@ -12,7 +12,7 @@ import pytest
 from _pytest.outcomes import Exit
 from _pytest.python import Module, Package, path_matches_patterns
 from _pytest.reports import CollectErrorRepr, CollectReport
-from _pytest.runner import CallInfo, collect_one_node
+from _pytest.runner import CallInfo, check_interactive_exception, collect_one_node
 from _pytest.warnings import catch_warnings_for_item
 
 VERSION = tuple(int(part) for part in pytest.__version__.split(".")[:2])
@@ -79,7 +79,7 @@ class Collection:
             )
         if call.excinfo is not None:
             collected.items = []
-            self._report_failure(spec, call.excinfo)
+            self._report_failure(spec, call)
         self._current = None
         self._session.testscollected += len(collected.items)
         return collected
@@ -255,10 +255,12 @@ class Collection:
             return "not found: %s\n(no match in any of %r)" % (subject, unmatched)
         return "not found: %s\n(no name %r in any of %r)" % (subject, subject, unmatched)
 
-    def _report_failure(self, spec, excinfo):
+    def _report_failure(self, spec, call):
         relative = os.path.relpath(spec["path"], str(self._session.config.rootpath)).replace(os.sep, "/")
-        text = str(excinfo.getrepr(style="short"))
+        text = str(call.excinfo.getrepr(style="short"))
         report = CollectReport(relative, "failed", CollectErrorRepr(text), [])
+        if check_interactive_exception(call, report):
+            self._session.ihook.pytest_exception_interact(node=self._session, call=call, report=report)
         self._session.ihook.pytest_collectreport(report=report)
 
 

@@ -175,7 +175,7 @@ class Worker:
         if header["first"]:
             self.queue.finish((file, NONE))
             if self._diary is not None:
-                self._diary.collected(self, file, self._pool.specs[file], header["tests"])
+                self._diary.collected(self, file, self._pool.specs[file], header["tests"], header["errors"])
             if self._execute.pop(file, False):
                 self.queue.insert([(file, index) for index in range(len(header["tests"]))])
         self._reply({})

@@ -297,3 +297,57 @@ def test_all_parts_of_a_test_are_held_and_so_many(cloudist: Tool, project: Proje
     done = cloudist("pdb", "many[13]", cwd=root, input=b"c\n").check(1)
     assert "after the 16 tests before it" in done.err
     cloudist("down", "--all", cwd=root).check(0)
+
+
+BROKEN = {
+    "source/__init__.py": "",
+    "source/rates.py": "def of(names):\n    wanted = names[3]\n    return wanted\n",
+    "test_a_good.py": "def test_one():\n    pass\n",
+    "test_rates.py": "from source import rates\nNAMES = ['one']\nFIRST = rates.of(NAMES)\ndef test_it():\n    pass\n",
+    "test_lacking.py": "PLACE = 'in the test file'\nfrom source import nothing_like_it\n",
+}
+
+
+def test_a_file_that_could_not_be_imported_is_gone_into(place: Place, cloudist: Tool, project: Project) -> None:
+    root = project(BROKEN)
+    done = cloudist("pytest", *place.arguments, *ALONE, *PLAIN, cwd=root).check(2)
+    assert "`cloudist pdb` steps into it" in done.err
+    listed = cloudist("pdb", cwd=root).check(91).err
+    assert "2 files failed" in listed and "1  test_lacking.py" in listed and "2  test_rates.py" in listed
+    terminal = cloudist.terminal("pdb", "test_rates.py", cwd=root)
+    terminal.expect_exact("IndexError")
+    terminal.expect_exact("source/rates.py(2)of()")
+    terminal.expect_exact("(Pdb) ")
+    terminal.sendline("p names")
+    terminal.expect_exact("['one']")
+    terminal.sendline("u")
+    terminal.expect_exact("test_rates.py(3)<module>()")
+    terminal.sendline("q")
+    assert ended(terminal) == 2
+    # An ImportError, of which pytest makes one of its own.
+    done = cloudist("pdb", "lacking", cwd=root, input=b"p PLACE\nc\n").check(1)
+    assert "'in the test file'" in done.out
+    assert "fails by itself" in cloudist("bisect", "test_rates.py", cwd=root).check(0).out
+    cloudist("down", "--all", cwd=root).check(0)
+
+
+def test_a_directory_that_could_not_be_collected_is_gone_into(cloudist: Tool, project: Project) -> None:
+    # Here it can be loaded: the local pytest does so too.
+    conftest = "import os\nvalue = [1]\nif 'CLOUDIST_WORKER' in os.environ:\n    value[7]\n"
+    root = project({"below/conftest.py": conftest, "below/test_it.py": "def test_it(): pass\n"})
+    cloudist("pytest", "--provider=local", *ALONE, *PLAIN, cwd=root).check(2)
+    done = cloudist("pdb", "below/test_it.py", cwd=root, input=b"p value\nc\n").check(1)
+    assert "(Pdb) [1]" in done.out, done
+    cloudist("down", "--all", cwd=root).check(0)
+
+
+def test_an_import_that_fails_after_some_test_is_searched(cloudist: Tool, project: Project) -> None:
+    files = {f"test_{number:02}.py": "def test_it():\n    pass\n" for number in range(40)}
+    files["test_07.py"] = "import sys\ndef test_it():\n    sys.modules['graphlib'] = None\n"
+    files["test_39.py"] = "import graphlib\ndef test_it():\n    pass\n"
+    root = project(files)
+    # So many files are not collected before the first test runs.
+    cloudist("pytest", "--provider=local", *ALONE, *PLAIN, cwd=root).check(2)
+    done = cloudist("bisect", cwd=root).check(0)
+    assert done.out.splitlines() == ["test_39.py fails after", "  test_07.py::test_it"]
+    cloudist("down", "--all", cwd=root).check(0)

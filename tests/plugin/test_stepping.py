@@ -45,12 +45,14 @@ def environment(suite: Suite, tmp_path: pathlib.Path) -> Iterator[Dict[str, str]
     subprocess.run([ENGINE, "down", "--all"], env=suite.environment(**own), check=True, timeout=PATIENCE)
 
 
-def pdb(suite: Suite, environment: Dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
+def pdb(
+    suite: Suite, environment: Dict[str, str], *arguments: str, say: str = "p place, len(SEEN)\nc\n"
+) -> subprocess.CompletedProcess:
     return subprocess.run(
         [ENGINE, "pdb", *arguments],
         cwd=suite.root,
         env=environment,
-        input="p place, len(SEEN)\nc\n",
+        input=say,
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -65,3 +67,14 @@ def test_each_kind_of_test_is_stepped_into(suite: Suite, environment: Dict[str, 
         assert done.returncode == 1, done.stdout + done.stderr
         assert f"('in a {place}', 1)" in done.stdout, done.stdout + done.stderr
         assert ("as it was" in done.stderr) == (not options)
+
+
+@pytest.mark.parametrize("text", ["EMPTY = []\nvalue = EMPTY[7]\n", "EMPTY = []\nimport nothing_like_it\n"])
+def test_a_file_that_could_not_be_imported_is_stepped_into(suite: Suite, tmp_path: pathlib.Path, text: str) -> None:
+    suite.write({"test_some.py": text})
+    own = {f"CLOUDIST_{name.upper()}_DIR": str(tmp_path / name) for name in ("state", "cache")}
+    assert suite.cloudist("--cd-keep-on-failure", workers=1, **own).exit == 2
+    environment = suite.environment(**own)
+    done = pdb(suite, environment, "test_some.py", say="p EMPTY, 'in the file'\nc\n")
+    assert done.returncode == 1 and "([], 'in the file')" in done.stdout, done.stdout + done.stderr
+    subprocess.run([ENGINE, "down", "--all"], env=environment, check=True, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-//! `cloudist pdb` and `cloudist bisect`: into a test that failed, on the machine that was kept for it.
+//! `cloudist pdb` and `cloudist bisect`: into a test that failed, or an import, on the machine that was kept for it.
 //!
 //! Finds the failure that is meant and the machine that remembers it; what happens there is said by `again.py`.
 
@@ -22,7 +22,7 @@ pub const DIARY: &str = "diary";
 /// So many are listed.
 const MANY: usize = 20;
 
-/// A test that failed on a machine that is there.
+/// A test that failed, or a file that could not be imported, on a machine that is there.
 struct Failed<'a> {
     place: Place<'a>,
     ground: &'a GroundInfo,
@@ -108,7 +108,10 @@ fn one_called(all: &[Failed], test: &str) -> Option<usize> {
 }
 
 fn unclear(all: &[Failed], test: Option<&str>) -> Failure {
-    let tests = text::counted(all.len(), "test");
+    // A file that could not be imported is called like its tests, up to their own names.
+    let files = all.iter().filter(|failed| !failed.nodeid.contains("::")).count();
+    let counts = [(all.len() - files, "test"), (files, "file")].into_iter().filter(|(count, _)| *count > 0);
+    let tests = counts.map(|(count, noun)| text::counted(count, noun)).collect::<Vec<_>>().join(" and ");
     let mut message = match test {
         Some(test) => format!("of the {tests} that failed and can be gone into, not exactly one is called {test:?}"),
         None => format!("{tests} failed: say which, by a part of its name or its number"),

@@ -245,6 +245,8 @@ impl TestRun<'_> {
         self.progress.collected(file, tests, &expected);
         if errors == 0 {
             self.memory.imported(self.book.path(file), seconds);
+        } else {
+            self.could_not_be_collected(worker, file);
         }
         self.book.collected(file, names);
         let (total, files_left) = (self.book.total(), self.book.files_left());

@@ -51,7 +51,7 @@ impl Memory {
     }
 
     /// What node ids of the file begin with.
-    fn name<'a>(&self, path: &'a str) -> Option<&'a str> {
+    pub(super) fn name<'a>(&self, path: &'a str) -> Option<&'a str> {
         Path::new(path).strip_prefix(&self.root).ok()?.to_str()
     }
 

@@ -8,7 +8,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{TestRun, workers::Phase};
 use crate::{
-    model::{TestId, WorkerId},
+    model::{FileId, TestId, WorkerId},
     registry::{Source, WorkerInfo},
 };
 
@@ -58,9 +58,20 @@ impl TestRun<'_> {
 
     /// The test failed there.
     pub(super) fn will_be_looked_at(&mut self, worker: WorkerId, test: TestId) {
+        self.failed_there(worker, self.book.nodeid(test));
+    }
+
+    /// The file, or a directory above it, could not be imported there.
+    pub(super) fn could_not_be_collected(&mut self, worker: WorkerId, file: FileId) {
+        if let Some(name) = self.memory.name(self.book.path(file)).map(str::to_owned) {
+            self.failed_there(worker, name);
+        }
+    }
+
+    fn failed_there(&mut self, worker: WorkerId, name: String) {
         if let (Some(machine), Some(time)) = (self.workers.machine(worker), self.rules.keep_on_failure) {
             self.fleet.keep(machine, time);
-            self.workers.failed(worker, self.book.nodeid(test));
+            self.workers.failed(worker, name);
         }
     }
 }
