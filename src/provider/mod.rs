@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::MachineId;
 use crate::ssh::Endpoint;
 
-pub use ec2::{Bill, Ec2, Ec2Error, Ec2Plan};
+pub use ec2::{Bill, Charge, Ec2, Ec2Error, Ec2Plan};
 pub use hosts::{Hosts, HostsError};
 pub use local::{Local, LocalError};
 pub use placement::{Share, spread, spread_over};
@@ -134,6 +134,14 @@ impl Provider {
         match self {
             Provider::Ec2(ec2) => Some(ec2.bill()),
             Provider::Local(_) | Provider::Hosts(_) => None,
+        }
+    }
+
+    /// What each machine that runs costs, if machines cost anything.
+    pub fn charges(&self) -> Vec<Charge> {
+        match self {
+            Provider::Ec2(ec2) => ec2.charges(),
+            Provider::Local(_) | Provider::Hosts(_) => Vec::new(),
         }
     }
 

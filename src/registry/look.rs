@@ -11,7 +11,7 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    MachineInfo, RegistryError, RunInfo, WorkerInfo, directory, now,
+    ChargeInfo, MachineInfo, RegistryError, RunInfo, WorkerInfo, Working, directory, now,
     record::{LOCK, RUN, WORKING, machine_file},
     ssh_config,
 };
@@ -24,6 +24,7 @@ pub struct Live {
     pub running: bool,
     pub machines: Vec<MachineInfo>,
     pub workers: Vec<WorkerInfo>,
+    pub charges: Vec<ChargeInfo>,
     pub directory: PathBuf,
 }
 
@@ -79,8 +80,8 @@ fn look_at(directory: &Path) -> Result<Option<Live>, RegistryError> {
     }
     machines.sort_by_key(|machine| machine.number);
     // A file that is being replaced, or has gone, tells of nothing.
-    let workers = read(&directory.join(WORKING)).ok().flatten().unwrap_or_default();
-    Ok(Some(Live { info, running, machines, workers, directory: directory.into() }))
+    let Working { workers, charges } = read(&directory.join(WORKING)).ok().flatten().unwrap_or_default();
+    Ok(Some(Live { info, running, machines, workers, charges, directory: directory.into() }))
 }
 
 /// Whether the run that holds the lock goes on; nothing if there is no lock.
@@ -160,9 +161,14 @@ impl Place<'_> {
         }
     }
 
-    /// What it has cost, in US dollars.
+    /// What it costs, as its run was last told by who rents it.
+    pub fn charge(&self) -> Option<&ChargeInfo> {
+        self.live.charges.iter().find(|charge| charge.machine == self.machine.number)
+    }
+
+    /// What it has cost, in US dollars; also of what came after its run.
     pub fn cost(&self) -> Option<f64> {
-        let rented = self.machine.rented.as_ref()?;
-        Some(rented.price_per_hour * self.age() as f64 / 3600.0)
+        let charge = self.charge()?;
+        Some(charge.dollars + charge.per_hour * now().saturating_sub(charge.paid_until) as f64 / 3600.0)
     }
 }

@@ -82,10 +82,29 @@ pub struct GroundInfo {
 pub struct Rented {
     pub instance_type: String,
     pub zone: String,
-    /// In US dollars.
+    /// Of the machine alone, in US dollars.
     pub price_per_hour: f64,
     /// How long it lives on when nobody speaks to it.
     pub lease_seconds: u64,
+}
+
+/// What a run tells again and again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Working {
+    pub workers: Vec<WorkerInfo>,
+    /// Of machines that cost something.
+    pub charges: Vec<ChargeInfo>,
+}
+
+/// What a machine has cost by its provider's account, with all that belongs to it. In US dollars.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct ChargeInfo {
+    /// Its number.
+    pub machine: u32,
+    pub dollars: f64,
+    pub per_hour: f64,
+    /// Until when that is paid, in seconds since 1970.
+    pub paid_until: u64,
 }
 
 /// What one worker is at.

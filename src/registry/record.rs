@@ -12,7 +12,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{GroundInfo, MachineInfo, Reach, RegistryError, Rented, RunInfo, WorkerInfo, directory, now, ssh_config};
+use super::{GroundInfo, MachineInfo, Reach, RegistryError, Rented, RunInfo, Working, directory, now, ssh_config};
 use crate::{
     cache,
     ssh::{Endpoint, Identity, LineEnding},
@@ -139,8 +139,8 @@ impl Record {
 }
 
 /// What the workers are at, replaced whole.
-pub fn write_working(path: &Path, workers: &[WorkerInfo]) -> io::Result<()> {
-    cache::write_whole(path, &json(&workers)?)
+pub fn write_working(path: &Path, working: &Working) -> io::Result<()> {
+    cache::write_whole(path, &json(working)?)
 }
 
 pub(super) fn machine_file(number: u32) -> String {

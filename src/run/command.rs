@@ -240,6 +240,7 @@ impl<'a> CommandRun<'a> {
                 for number in first..first + workers {
                     self.workers.insert(number, (machine, Progress::Expected));
                 }
+                self.tell_what_workers_are_at();
             }
             FleetEvent::NotLeased { name, error } => {
                 self.say(CommandOutput::Note(format!("{name}: {}", text::chain(&error))));

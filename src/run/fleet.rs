@@ -309,7 +309,7 @@ impl Fleet {
 
     /// What the workers are at, for those who ask from outside.
     pub fn working(&mut self, workers: Vec<WorkerInfo>) {
-        self.registration.working(workers);
+        self.registration.working(workers, self.provider.charges());
     }
 
     /// A line about what a worker has done.

@@ -11,8 +11,10 @@ use crate::{
     machine::{Event, Facts, MachineError},
     model::MachineId,
     protocol::runner::FromRunner,
-    provider::Lease,
-    registry::{self, GroundInfo, Record, RegistryError, Rented, RunInfo, RunLog, Source, WorkerInfo},
+    provider::{Charge, Lease},
+    registry::{
+        self, ChargeInfo, GroundInfo, Record, RegistryError, Rented, RunInfo, RunLog, Source, WorkerInfo, Working,
+    },
     text,
 };
 
@@ -24,7 +26,7 @@ pub struct Registration {
     trouble: Option<String>,
     writing: Option<JoinHandle<()>>,
     /// Not written, because something else was just then.
-    unwritten: Option<Vec<WorkerInfo>>,
+    unwritten: Option<Working>,
 }
 
 impl Registration {
@@ -125,19 +127,27 @@ impl Registration {
         }
     }
 
-    /// Writes what the workers are at, in the background; waits for the next time, or the end, while the last one is
+    /// Writes what the workers are at, and what machines cost, in the background; waits for the next time, or the end, while the last one is
     /// still being written.
-    pub fn working(&mut self, workers: Vec<WorkerInfo>) {
+    pub fn working(&mut self, workers: Vec<WorkerInfo>, charges: Vec<Charge>) {
+        let now = registry::now();
+        let charges = charges.into_iter().map(|charge| ChargeInfo {
+            machine: charge.machine.0,
+            dollars: charge.dollars,
+            per_hour: charge.per_hour,
+            paid_until: now + charge.paid_ahead.as_secs(),
+        });
+        let working = Working { workers, charges: charges.collect() };
         if let Some(log) = &mut self.log {
             log.flush();
         }
         let idle = self.writing.as_ref().is_none_or(JoinHandle::is_finished);
-        self.unwritten = (!idle).then(|| workers.clone());
+        self.unwritten = (!idle).then(|| working.clone());
         if let (Some(record), true) = (&self.record, idle) {
             let path: PathBuf = record.working();
             self.writing = Some(tokio::task::spawn_blocking(move || {
                 // What can't be told now is told a second later.
-                registry::write_working(&path, &workers).ok();
+                registry::write_working(&path, &working).ok();
             }));
         }
     }
@@ -147,8 +157,8 @@ impl Registration {
         if let Some(writing) = self.writing.take() {
             writing.await.ok();
         }
-        if let (Some(record), Some(workers)) = (&self.record, &self.unwritten) {
-            registry::write_working(&record.working(), workers).ok();
+        if let (Some(record), Some(working)) = (&self.record, &self.unwritten) {
+            registry::write_working(&record.working(), working).ok();
         }
         let kept = kept.iter().map(|(machine, time)| (machine.0, registry::now() + time.as_secs())).collect();
         if let Some(record) = self.record {

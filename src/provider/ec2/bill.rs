@@ -38,6 +38,16 @@ pub struct Account {
     pub stays: Vec<Stay>,
 }
 
+/// What one machine has cost, and what it goes on to cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Charge {
+    pub machine: MachineId,
+    pub dollars: f64,
+    pub per_hour: f64,
+    /// How much of the time to come is in it already.
+    pub paid_ahead: Duration,
+}
+
 /// What the machines of a run cost up to a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bill {
@@ -115,6 +125,21 @@ impl Account {
                 bill.all_on_demand_dollars.zip(on_demand).map(|(sum, dollars)| sum + dollars + extras);
         }
         bill
+    }
+
+    /// What each machine that runs costs.
+    pub fn charges(&self, now: Duration) -> Vec<Charge> {
+        let running = self.stays.iter().filter(|stay| stay.ended.is_none() && stay.launched <= now);
+        let charge = |stay: &Stay| {
+            let hours = stay.billed_hours(now);
+            Charge {
+                machine: stay.machine,
+                dollars: hours * stay.per_hour(),
+                per_hour: stay.per_hour(),
+                paid_ahead: (stay.launched + Duration::from_secs_f64(hours * 3600.0)).saturating_sub(now),
+            }
+        };
+        running.map(charge).collect()
     }
 
     /// Dollars spent up to a moment.
@@ -253,6 +278,25 @@ mod tests {
             assert!(near(bill.dollars, parts), "{now}");
             assert_eq!(bill.all_on_demand_dollars.is_some(), now < 90, "{now}");
         }
+    }
+
+    #[test]
+    fn what_a_machine_costs_can_be_reckoned_on() {
+        let account = account([stay(10, None), Stay { disk_gib: 90, ..stay(0, None) }, stay(0, Some(5))]);
+        let spent = |charge: &Charge, later: f64| {
+            charge.dollars + charge.per_hour * (later - charge.paid_ahead.as_secs_f64()).max(0.0) / 3600.0
+        };
+        for now in [20, 69, 70, 3600] {
+            let charges = account.charges(seconds(now));
+            assert_eq!(charges.len(), 2);
+            for (charge, stay) in charges.iter().zip(&account.stays) {
+                for later in [0, 1, 50, 51, 1000] {
+                    let expected = Account { stays: vec![stay.clone()] }.spent_by(seconds(now + later));
+                    assert!(near(spent(charge, later as f64), expected), "{now} {later}");
+                }
+            }
+        }
+        assert_eq!(account.charges(seconds(9)).len(), 1);
     }
 
     #[test]

@@ -43,7 +43,7 @@ use crate::{model::MachineId, plan::Ec2Settings};
 
 pub use api::{Baked, Cloud, Place, State, Subnet};
 pub use bake::{Baking, images, remove_image};
-pub use bill::{Account, Bill};
+pub use bill::{Account, Bill, Charge};
 pub use choice::{Choice, ChoiceError, Expected, Pool, Refusal, Wish, choose};
 pub use error::Ec2Error;
 pub use forecast::{Forecast, forecast};
@@ -186,6 +186,11 @@ impl Ec2 {
         let (answer, begun) = oneshot::channel();
         self.orders.send(Order::Bake { machine, environment, answer }).ok();
         begun.await.unwrap_or(Err(Ec2Error::Broken))
+    }
+
+    /// What each machine that runs costs.
+    pub(super) fn charges(&self) -> Vec<Charge> {
+        self.account.borrow().charges(self.began.elapsed())
     }
 
     /// What the run has cost up to now.
