@@ -5,13 +5,20 @@ use std::{
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    thread,
     time::Duration,
 };
 
 use command_fds::{CommandFdExt, FdMapping};
+use signal_hook::{
+    consts::SIGINT,
+    iterator::{SignalsInfo, exfiltrator::WithOrigin},
+    low_level::siginfo::Cause,
+};
 use tokio::{
     process::Child,
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
     time::timeout,
 };
 
@@ -95,14 +102,14 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
 /// Waits for pytest's end and passes signals on to it.
 async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
     let failed = |error: io::Error| Failure::new(exit_code::INTERNAL, format!("failed to follow pytest: {error}"));
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut interrupts = interrupts().map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
     let mut hangups = signal(SignalKind::hangup()).map_err(failed)?;
     loop {
         tokio::select! {
             status = child.wait() => return status.map_err(failed),
-            _ = interrupts.recv() => {
-                if !terminal_signals_child() {
+            Some(reach) = interrupts.recv() => {
+                if reach == Reach::Us {
                     pass_on(child, rustix::process::Signal::INT);
                 }
             }
@@ -116,7 +123,36 @@ async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
     }
 }
 
-/// Whether Ctrl-C comes from a terminal, whose foreground group pytest is in too.
+/// Whom an interrupt has reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Ctrl-C on a terminal: its whole foreground group, which pytest is in too.
+    PytestToo,
+    /// Somebody has sent it to this process.
+    Us,
+}
+
+/// Interrupts as they come. Who sends them is told to nobody but a signal's own handler.
+fn interrupts() -> io::Result<mpsc::UnboundedReceiver<Reach>> {
+    let mut signals = SignalsInfo::<WithOrigin>::new([SIGINT])?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    thread::Builder::new().name("interrupts".into()).spawn(move || {
+        for origin in &mut signals {
+            let reach = match origin.cause {
+                Cause::Sent(_) => Reach::Us,
+                Cause::Kernel => Reach::PytestToo,
+                _ if terminal_signals_child() => Reach::PytestToo,
+                _ => Reach::Us,
+            };
+            if sender.send(reach).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// Whether this process is in the foreground of a terminal.
 fn terminal_signals_child() -> bool {
     let own = rustix::process::getpgrp();
     fs::File::open("/dev/tty")

@@ -72,6 +72,25 @@ def test_sigint_to_the_tool_alone(cloudist, project):
     assert "KeyboardInterrupt" in done.out
 
 
+def test_sigint_to_the_tool_alone_on_a_terminal(cloudist, project):
+    """Ctrl-C would reach pytest as well; this does not."""
+    terminal = cloudist.terminal("pytest", "-n2", cwd=project({"test_slow.py": SLOW}))
+    at_work(cloudist)
+    os.kill(terminal.pid, signal.SIGINT)
+    assert ended(terminal) == 2, terminal.before
+    assert "! KeyboardInterrupt !" in terminal.before, terminal.before
+    all_gone(cloudist.mark)
+
+
+def test_sigint_to_the_tool_alone_without_workers(cloudist, project):
+    files = {"test_slow.py": "import time\ndef test_slow():\n    print('at it')\n    time.sleep(600)\n"}
+    terminal = cloudist.terminal("pytest", "--mode=no", "--", "-s", cwd=project(files))
+    terminal.expect_exact("at it")
+    os.kill(terminal.pid, signal.SIGINT)
+    assert ended(terminal) == 2, terminal.before
+    assert "KeyboardInterrupt" in terminal.before
+
+
 def test_sigterm_to_the_tool(cloudist, project):
     process = cloudist.start("pytest", "-n2", cwd=project({"test_slow.py": SLOW}))
     at_work(cloudist)
