@@ -4,12 +4,12 @@
 
 use std::{
     fs,
-    io::{self, Read},
+    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use clap::{Args, Subcommand};
-use comfy_table::{CellAlignment, Table, presets::NOTHING};
 use serde::Serialize;
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     plan_table::terminal_width,
     pytest::current_dir,
     remember::{TEST_DURATIONS, project},
+    table::{self, TooLong},
 };
 use crate::history::{History, HistoryError, default_path, parse_test_durations, print_test_durations};
 
@@ -71,10 +72,9 @@ fn runs(args: &ListArgs) -> Result<u8, Failure> {
         &runs,
         &["run", "began", "took", "tests", "failed", "workers", "provider", "cost", "ended"],
         |run| {
-            let began = std::time::UNIX_EPOCH + std::time::Duration::try_from_secs_f64(run.began).unwrap_or_default();
             vec![
                 run.id.to_string(),
-                humantime::format_rfc3339_seconds(began).to_string(),
+                moment(run.began),
                 format!("{:.1} s", run.ended - run.began),
                 run.tests.to_string(),
                 run.failed.to_string(),
@@ -159,18 +159,21 @@ fn print<T: Serialize>(
         println!("nothing is known of this project yet");
         return Ok(0);
     }
-    let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(head).add_rows(rows.iter().map(cells));
-    if let Some(width) = terminal_width() {
-        table.set_width(width).set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
-    }
-    for (column, name) in table.column_iter_mut().zip(head) {
-        if !["test", "began", "provider", "ended", "last"].contains(name) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    println!("{}", table.trim_fmt());
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    print!("{}", table::render(head, &rows, terminal_width(), TooLong::GoesOn));
     Ok(0)
+}
+
+/// When it was: on a terminal how long ago that is, elsewhere the date.
+fn moment(seconds: f64) -> String {
+    let at = UNIX_EPOCH + Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if !io::stdout().is_terminal() {
+        return humantime::format_rfc3339_seconds(at).to_string();
+    }
+    let past = SystemTime::now().duration_since(at).unwrap_or_default().as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| past >= *unit).unwrap_or((1, "s"));
+    format!("{}{name} ago", past / unit)
 }
 
 impl From<HistoryError> for Failure {

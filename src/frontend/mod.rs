@@ -23,6 +23,7 @@ mod report;
 mod rerun;
 mod ssh_run;
 mod sweep;
+mod table;
 mod team;
 mod travel;
 

@@ -199,6 +199,35 @@ def test_logs_follow_a_run_to_its_end(run: Watched) -> None:
     assert "passed test_gate.py::test_waits" in run.tool.finish(process).check(0).out
 
 
+def test_logs_follow_a_test_while_it_runs(cloudist: Tool, project: Callable[..., pathlib.Path]) -> None:
+    suite = """
+        import os, pathlib, time
+        def test_before():
+            os.write(2, b"said before\\n")
+        def test_talks():
+            os.write(2, b"begun\\n")
+            while not pathlib.Path(os.environ["GATE"]).exists():
+                time.sleep(0.02)
+            os.write(2, b"done\\n")
+        def test_after():
+            os.write(2, b"said after\\n")
+    """
+    root = project({"test_some.py": suite})
+    gate = root.parent / "gate"
+    options = ["--provider=local", "-n", "1", f"--setenv=GATE={gate}", "--", "-s"]
+    run = cloudist.start("pytest", *options, cwd=root)
+    until(lambda: any("test_talks" in (one["now"] or "") for m in machines(cloudist, root) for one in m["workers"]), "it runs")
+    following = cloudist.start("logs", "-f", "test_talks", cwd=root)
+    assert following.stdout is not None
+    assert b"gw0: begun" in following.stdout.readline()
+    gate.touch()
+    cloudist.finish(run).check(0)
+    said = cloudist.finish(following).check(0).out
+    assert "gw0: passed test_some.py::test_talks" in said and "said before" not in said
+    following = cloudist("logs", "-f", "test_none", cwd=root).check(91)
+    assert "nothing was written down" in following.err
+
+
 def test_two_runs_machines_are_told_apart(cloudist: Tool, project: Callable[..., pathlib.Path]) -> None:
     place = Place("local", ["--provider=local"], [cloudist.mark])
     with watched(cloudist, place, project) as first:

@@ -88,7 +88,6 @@ def test_scp_and_sftp_copy_files(run: Watched, configuration: pathlib.Path, tmp_
     assert (tmp_path / "got").read_bytes() == (source / "below" / "file").read_bytes()
 
 
-@pytest.mark.skipif(shutil.which("rsync") is None, reason="there is no rsync")
 def test_rsync_brings_directories(run: Watched, configuration: pathlib.Path, tmp_path: pathlib.Path) -> None:
     machine, there = run.ps()[0]["machine"], run.ps()[0]["directory"]
     shell = f"ssh -F {configuration}"

@@ -31,12 +31,12 @@ pub enum MachinesCommand {
     /// it ran. Kept for the latest 20 runs.
     #[command(after_long_help = LOGS_EXAMPLES)]
     Logs(LogsArgs),
-    /// Step into a test that failed, on the machine that was kept for it
+    /// Step into a test that failed, or an import, on the machine that was kept for it
     ///
     /// After a run with --cd-keep-on-failure: runs the test again there, in the same snapshot and environment, in a process that runs before it what its worker
     /// ran before it, in the same order, so that a failure that depends on the order comes back. pytest's debugger comes up in the frame in
     /// which the test fails. After a run with --cd-hold-failures it comes up in the very process that failed, and nothing has to run again; while
-    /// such a run goes on, too. TEST is a part of its node id, or its number in the list that is shown where several failed.
+    /// such a run goes on, too. A file that could not be imported is imported again. TEST is a part of its node id, or its number in the list that is shown where several failed.
     #[command(after_long_help = PDB_EXAMPLES)]
     Pdb(PdbArgs),
     /// Find the earlier tests that make a test fail
@@ -102,6 +102,7 @@ Examples:
   cloudist logs -f local-0               one machine, on and on until its run is over
   cloudist logs gw3                      one worker
   cloudist logs test_login               what was said while tests of that name ran
+  cloudist logs -f test_login            the same while it runs
 
 Exit status: 0; 91 if nothing was written down about SUBJECT.";
 
@@ -110,6 +111,7 @@ Examples:
   cloudist pytest --keep-on-failure
   cloudist pdb                           the test that failed
   cloudist pdb test_login                the one of that name
+  cloudist pdb tests/test_x.py           a file that could not be imported, where its import fails
   cloudist pdb --trace --alone 2         the second, from its first line, without what ran before it
 
 Exit status: 1 if the test failed again; 0 if it passed; 2 if the debugger was left with `q`; 91 if there is

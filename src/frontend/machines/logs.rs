@@ -3,6 +3,7 @@
 //! Read from the files that runs write here; no machine is asked.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use std::{
 use super::{args::LogsArgs, growth::Growth, look};
 use crate::{
     frontend::failure::{Failure, exit_code},
-    registry::{self, LogLine, Source},
+    registry::{self, Live, LogLine, Source},
 };
 
 /// Whose lines are wanted.
@@ -43,12 +44,10 @@ pub fn logs(args: &LogsArgs) -> Result<u8, Failure> {
         }
         logs.push(Log::open(path).map_err(|error| unreadable(path, &error))?);
     }
-    let shown = match &subject {
-        Subject::Test(test) => show_test(&mut logs, test)?,
-        _ => show(&mut logs, &subject)?,
-    };
-    if args.follow && !matches!(subject, Subject::Test(_)) {
-        return follow(&directory, logs, &subject);
+    let mut workers = Workers::default();
+    let mut shown = show(&mut logs, &subject, &mut workers)?;
+    if args.follow {
+        shown += follow(&directory, logs, &subject, workers)?;
     }
     if shown == 0 && args.subject.is_some() {
         let message = format!("nothing was written down of {:?}", args.subject.as_deref().unwrap_or_default());
@@ -83,8 +82,7 @@ fn logs_in(directory: &Path) -> Result<Vec<PathBuf>, Failure> {
 fn subject(text: Option<&str>, paths: &[PathBuf]) -> Subject {
     let Some(text) = text else { return Subject::Everything };
     let machine = paths.iter().find(|path| path.file_stem().is_some_and(|name| name == text));
-    let worker = || text.strip_prefix("gw").and_then(|number| number.parse().ok());
-    match (machine, worker()) {
+    match (machine, number(text)) {
         (Some(path), _) => Subject::Machine(path.clone()),
         (None, Some(worker)) => Subject::Worker(worker),
         (None, None) => Subject::Test(text.to_owned()),
@@ -115,7 +113,7 @@ impl Log {
 }
 
 /// Shows what is new; answers how many lines.
-fn show(logs: &mut [Log], subject: &Subject) -> Result<usize, Failure> {
+fn show(logs: &mut [Log], subject: &Subject, workers: &mut Workers) -> Result<usize, Failure> {
     let wanted = |line: &LogLine| match (subject, line.source) {
         (Subject::Worker(worker), Source::Worker(number) | Source::Test(number)) => *worker == number,
         (Subject::Worker(_), _) => false,
@@ -124,58 +122,87 @@ fn show(logs: &mut [Log], subject: &Subject) -> Result<usize, Failure> {
     let mut lines = Vec::new();
     for log in logs.iter_mut() {
         while let Some(line) = log.next() {
-            if wanted(&line) {
-                lines.push((line, log.machine.clone()));
+            match subject {
+                Subject::Test(test) => workers.hear(line, &log.machine, test, &mut lines),
+                _ if wanted(&line) => lines.push((line, log.machine.clone())),
+                _ => {}
             }
         }
     }
     // Several machines' lines in the order in which they came.
     lines.sort_by_key(|(line, _)| line.at);
-    let several = logs.len() > 1;
+    let several = logs.len() > 1 || matches!(subject, Subject::Test(_));
     for (line, machine) in &lines {
         print(line, several.then_some(machine))?;
     }
     Ok(lines.len())
 }
 
-/// What the test's worker said between its last test and the end of this one.
-fn show_test(logs: &mut [Log], test: &str) -> Result<usize, Failure> {
-    let mut shown = 0;
-    for log in logs.iter_mut() {
-        let mut since: std::collections::BTreeMap<u32, Vec<LogLine>> = Default::default();
-        while let Some(line) = log.next() {
-            match line.source {
-                Source::Worker(worker) => since.entry(worker).or_default().push(line),
-                Source::Test(worker) => {
-                    let before = since.remove(&worker).unwrap_or_default();
-                    if line.text.contains(test) {
-                        for line in before.iter().chain([&line]) {
-                            print(line, Some(&log.machine))?;
-                            shown += 1;
-                        }
-                    }
-                }
-                Source::Machine | Source::Init => {}
-            }
-        }
-    }
-    Ok(shown)
+type Lines = Vec<(LogLine, String)>;
+
+/// What each worker has said since its last test, which is of the next.
+#[derive(Default)]
+struct Workers {
+    since: BTreeMap<u32, Lines>,
+    last: BTreeMap<u32, String>,
 }
 
-/// Goes on until the run is over.
-fn follow(directory: &Path, mut logs: Vec<Log>, subject: &Subject) -> Result<u8, Failure> {
+impl Workers {
+    /// Finds the lines of tests of that name, once they have ended.
+    fn hear(&mut self, line: LogLine, machine: &str, test: &str, found: &mut Lines) {
+        match line.source {
+            Source::Worker(worker) => self.since.entry(worker).or_default().push((line, machine.to_owned())),
+            Source::Test(worker) => {
+                let before = self.since.remove(&worker).unwrap_or_default();
+                let name = line.text.split_once('\t').map_or("", |(_, name)| name).to_owned();
+                if name.contains(test) {
+                    found.extend(before);
+                    found.push((line, machine.to_owned()));
+                }
+                self.last.insert(worker, name);
+            }
+            Source::Machine | Source::Init => {}
+        }
+    }
+
+    /// Shows what a worker has said that is at such a test just now.
+    fn show_running(&mut self, live: &Live, test: &str) -> Result<usize, Failure> {
+        let mut shown = 0;
+        for info in &live.workers {
+            let (Some(at), Some(worker)) = (&info.at, number(&info.worker)) else { continue };
+            // What is told of workers may be a second old.
+            if at.contains(test) && self.last.get(&worker) != Some(at) {
+                for (line, machine) in self.since.remove(&worker).unwrap_or_default() {
+                    print(&line, Some(&machine))?;
+                    shown += 1;
+                }
+            }
+        }
+        Ok(shown)
+    }
+}
+
+fn number(worker: &str) -> Option<u32> {
+    worker.strip_prefix("gw")?.parse().ok()
+}
+
+/// Goes on until the run is over; answers how many lines it has shown.
+fn follow(directory: &Path, mut logs: Vec<Log>, subject: &Subject, mut workers: Workers) -> Result<usize, Failure> {
     let growth = Growth::of(directory);
+    let mut shown = 0;
     loop {
-        let over = !look()?.iter().any(|live| live.running && directory.ends_with(&live.info.run));
+        let runs = look()?;
+        let live = runs.iter().find(|live| live.running && directory.ends_with(&live.info.run));
         for path in logs_in(directory)? {
             let known = logs.iter().any(|log| path.file_stem().is_some_and(|name| name == log.machine.as_str()));
             if !known && !matches!(subject, Subject::Machine(_)) {
                 logs.push(Log::open(&path).map_err(|error| unreadable(&path, &error))?);
             }
         }
-        show(&mut logs, subject)?;
-        if over {
-            return Ok(0);
+        shown += show(&mut logs, subject, &mut workers)?;
+        let Some(live) = live else { return Ok(shown) };
+        if let Subject::Test(test) = subject {
+            shown += workers.show_running(live, test)?;
         }
         growth.wait();
     }

@@ -2,12 +2,15 @@
 
 use std::{io, time::Duration};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::{args::PsArgs, channel, look};
 use crate::{
-    frontend::{failure::Failure, plan_table::terminal_width},
+    frontend::{
+        failure::Failure,
+        plan_table::terminal_width,
+        table::{self, TooLong},
+    },
     registry::{Live, Place, WorkerInfo},
 };
 
@@ -23,29 +26,18 @@ pub fn ps(args: &PsArgs) -> Result<u8, Failure> {
     } else if places.is_empty() {
         eprintln!("there is no machine");
     } else {
-        channel::show(&mut io::stdout(), table(&places, terminal_width()).as_bytes())?;
+        let rows: Vec<Vec<String>> = places.iter().map(|place| row(*place)).collect();
+        let table = table::render(&COLUMNS, &rows, terminal_width(), TooLong::IsCut);
+        channel::show(&mut io::stdout(), table.as_bytes())?;
     }
     Ok(0)
 }
 
-fn table(places: &[Place], width: Option<u16>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(COLUMNS);
-    if let Some(width) = width {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
-    table.add_rows(places.iter().map(|place| row(*place)));
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-fn row(place: Place) -> [String; COLUMNS.len()] {
+fn row(place: Place) -> Vec<String> {
     let Place { live, machine } = place;
-    let none = || "-".to_owned();
+    let none = || table::NONE.to_owned();
     let rented = machine.rented.as_ref();
-    [
+    vec![
         machine.name.clone(),
         live.info.run.clone(),
         live.info.provider.clone(),
