@@ -102,6 +102,7 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/replay.py",
     "pytest_cloudist/reports.py",
     "pytest_cloudist/terminal.py",
+    "pytest_cloudist/transcript.py",
 ];
 
 /// The block that `cloudist init` puts into a conftest.py.

@@ -8,6 +8,7 @@ use super::{
     history::{HistoryArgs, ListArgs},
     machines::args::MachinesCommand,
     manuals::{CompletionsArgs, ManArgs},
+    replay::{self, ReplayArgs},
     report::{self, ReportArgs},
     rerun::{self, RerunArgs},
     sweep::{self, SweepArgs},
@@ -106,10 +107,16 @@ pub enum Command {
     Sweep(SweepArgs),
     /// Make a report of an earlier run: a timeline, failures, what bounded it and what to change
     ///
-    /// The events of the last runs of pytest are kept (--keep-events). From those of RUN this writes report.html, one file that needs no network;
+    /// The events of the last runs of pytest and of ssh-run are kept (--keep-events). From those of RUN this writes report.html, one file that needs no network;
     /// trace.json for Perfetto or chrome://tracing; and events.jsonl, a line for each thing that happened, with its time.
     #[command(after_long_help = report::EXAMPLES)]
     Report(ReportArgs),
+    /// Print an earlier run again, exactly as it was printed
+    ///
+    /// What runs of pytest and of ssh-run print is kept with their events: the first and the last 8 MiB of it. Each stream is printed on its own again.
+    /// What went to a terminal has its colours only on one that wants them (NO_COLOR, FORCE_COLOR and PY_COLORS are heeded).
+    #[command(after_long_help = replay::EXAMPLES)]
+    Replay(ReplayArgs),
     /// Check what a run needs, here and on EC2, and say what to do
     ///
     /// Looks at this computer first: settings, directories, the interpreter and pytest. Where AWS credentials are set up, then at the account: whose
@@ -263,7 +270,7 @@ pub struct PytestArgs {
 #[derive(Debug, Args)]
 pub struct SshRunArgs {
     #[command(flatten)]
-    pub run: RunOptions,
+    pub run: CommandOptions,
     /// The local interpreter whose project and paths are used [default: that of the active virtual environment, else python3]
     #[arg(long, value_name = "PATH", help_heading = "Project")]
     pub local_python: Option<PathBuf>,
@@ -341,6 +348,10 @@ pub enum PartitionName {
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions(pub Flags);
 
+/// Those of runs of commands.
+#[derive(Clone, Debug, Default)]
+pub struct CommandOptions(pub Flags);
+
 /// Those of runs of pytest.
 #[derive(Clone, Debug, Default)]
 pub struct PytestOptions(pub Flags);
@@ -348,6 +359,12 @@ pub struct PytestOptions(pub Flags);
 impl PytestOptions {
     fn takes(_: &OptionInfo) -> bool {
         true
+    }
+}
+
+impl CommandOptions {
+    fn takes(option: &OptionInfo) -> bool {
+        option.scope != Scope::Pytest
     }
 }
 
@@ -392,6 +409,7 @@ macro_rules! options_from_the_table {
 }
 
 options_from_the_table!(RunOptions);
+options_from_the_table!(CommandOptions);
 options_from_the_table!(PytestOptions);
 
 fn arg(option: &'static OptionInfo) -> Arg {

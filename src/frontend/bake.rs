@@ -25,7 +25,7 @@ use crate::{
     plan::{ProviderKind, Settings},
     provider::ec2::{Baked, Baking, Place, images, remove_image},
     run::{
-        Fleet, Ground, RunError,
+        Fleet, Ground, Listener, RunError,
         command::{CommandOutput, CommandPlan, CommandRun, CommandWish, Stdin, Stream},
         prepare,
     },
@@ -105,7 +105,7 @@ async fn make(settings: Settings, python: PathBuf, cwd: PathBuf) -> Result<u8, F
         Err(failure) => Err(failure),
     };
     let bill = fleet.bill().filter(|bill| bill.machines > 0);
-    bridge::report_remains(fleet.finish().await);
+    bridge::report_remains(fleet.finish().await, &Listener::default());
     if let Some(bill) = bill {
         eprintln!("{bill}");
     }

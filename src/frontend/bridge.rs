@@ -35,7 +35,7 @@ use crate::{
     },
     registry::{self, RunInfo},
     run::{
-        Fleet, FleetPlan, Ground, Registration, RunError, SessionGround, Variables, prepare,
+        Fleet, FleetPlan, Ground, Listener, Registration, RunError, SessionGround, Variables, prepare,
         tests::{Ending, Rules, TestRun},
     },
 };
@@ -117,7 +117,7 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
         Some(Err(error)) => return refuse(line, early, &crate::text::chain(&error)).await,
         None => {
             if let Some(early) = early {
-                report_remains(early.fleet.finish().await);
+                give_back(early).await;
             }
             return Served::Nothing;
         }
@@ -126,7 +126,8 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
     let (mut fleet, result) = run(&mut line, &hello, early, &mut keeper).await;
     let bill = fleet.as_ref().and_then(Fleet::bill).filter(|bill| bill.machines > 0);
     // The local pytest sums up while the machines end; this process stays until both are done, and the run is written down.
-    let record = fleet.as_mut().map(|fleet| recording::end(fleet, &result, bill.as_ref()));
+    let recorder = fleet.as_mut().map(|fleet| recording::end(fleet, &result, bill.as_ref())).unwrap_or_default();
+    let listener = recorder.listener();
     let farewell = async {
         let remembering = async {
             let trouble = match keeper {
@@ -134,45 +135,55 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
                 None => None,
             };
             if let Some(trouble) = trouble {
-                eprintln!("cloudist: {trouble}");
+                recording::say(&listener, &format!("cloudist: {trouble}"));
             }
         };
         let summing_up = async {
-            let end = recording::conclude(record, end(result, bill.clone())).await;
+            let (recorder, end) = recording::conclude(recorder, end(result, bill.clone())).await;
             line.tell(&end).await;
-            line.hang_up().await;
+            line.hang_up(&listener).await;
+            recorder
         };
-        tokio::join!(summing_up, remembering);
+        tokio::join!(summing_up, remembering).0
     };
-    match fleet {
+    let recorder = match fleet {
         Some(fleet) => {
-            let ((), finished) = tokio::join!(farewell, fleet.finish());
-            report_remains(finished);
+            let (recorder, finished) = tokio::join!(farewell, fleet.finish());
+            report_remains(finished, &listener);
+            recorder
         }
         None => farewell.await,
-    }
+    };
+    recording::close(recorder).await;
     Served::Run
 }
 
 /// Nothing may stay behind in silence. The run's own outcome stands.
-pub fn report_remains(finished: Result<Option<String>, ProviderError>) {
+pub fn report_remains(finished: Result<Option<String>, ProviderError>, listener: &Listener) {
     match finished {
         Ok(None) => {}
-        Ok(Some(stays)) => eprintln!("cloudist: {stays}"),
+        Ok(Some(stays)) => recording::say(listener, &format!("cloudist: {stays}")),
         Err(error) => {
-            eprintln!("cloudist: not everything could be given back: {}", crate::text::chain(&error));
-            eprintln!("help: run `cloudist sweep`; machines that are no longer spoken to end by themselves");
+            let what = crate::text::chain(&error);
+            recording::say(listener, &format!("cloudist: not everything could be given back: {what}"));
+            let help = "help: run `cloudist sweep`; machines that are no longer spoken to end by themselves";
+            recording::say(listener, help);
         }
     }
 }
 
+/// There was no run for them.
+async fn give_back(early: EarlyFleet) {
+    report_remains(early.fleet.finish().await, &Listener::default());
+}
+
 async fn refuse(line: Line, early: Option<EarlyFleet>, detail: &str) -> Served {
     if let Some(early) = early {
-        report_remains(early.fleet.finish().await);
+        give_back(early).await;
     }
     let error = RunError::Bridge { detail: detail.into() };
     line.tell(&end(Err(error.into()), None)).await;
-    line.hang_up().await;
+    line.hang_up(&Listener::default()).await;
     Served::Run
 }
 
@@ -211,7 +222,7 @@ async fn run(
 async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Settings), Failure> {
     if hello.protocol != PROTOCOL {
         if let Some(early) = early {
-            report_remains(early.fleet.finish().await);
+            give_back(early).await;
         }
         let detail = format!("the plugin speaks protocol {}, this is {PROTOCOL}", hello.protocol);
         return Err(RunError::Bridge { detail }.into());
@@ -226,7 +237,7 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
     let (early, settings) = match (early, merged) {
         (early, Ok(settings)) => (early, settings),
         (Some(early), Err(failure)) => {
-            report_remains(early.fleet.finish().await);
+            give_back(early).await;
             return Err(failure);
         }
         (None, Err(failure)) => return Err(failure),
@@ -235,10 +246,10 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
         if same_machines(&early.settings, &settings) && recording::covers(&early.settings, &settings) {
             return Ok((early.fleet, settings));
         }
-        report_remains(early.fleet.finish().await);
+        give_back(early).await;
     }
     let mut fleet = launch(&settings, Path::new(&hello.python))?;
-    recording::begin(&mut fleet, &settings);
+    recording::begin(&mut fleet, &settings, &[]);
     Ok((fleet, settings))
 }
 

@@ -37,6 +37,12 @@ impl Failure {
         Self { message: message.into(), help: None, exit_code }
     }
 
+    /// As the user is told of it.
+    pub fn text(&self) -> String {
+        let help = self.help.as_ref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
+        format!("error: {}{help}", self.message)
+    }
+
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self

@@ -70,18 +70,19 @@ fn runs(args: &ListArgs) -> Result<u8, Failure> {
     print(
         args.json,
         &runs,
-        &["run", "began", "took", "tests", "failed", "workers", "provider", "cost", "ended"],
+        &["run", "began", "took", "tests", "failed", "workers", "provider", "cost", "ended", "command"],
         |run| {
             vec![
                 run.id.to_string(),
                 moment(run.began),
                 format!("{:.1} s", run.ended - run.began),
-                run.tests.to_string(),
+                if run.is_of_tests() { run.tests.to_string() } else { String::new() },
                 run.failed.to_string(),
                 run.workers.to_string(),
                 run.provider.clone(),
                 run.dollars.map(|dollars| format!("${dollars:.3}")).unwrap_or_default(),
                 run.ending.clone(),
+                if run.is_of_tests() { run.command.clone() } else { format!("ssh-run -- {}", run.command) },
             ]
         },
     )

@@ -20,7 +20,7 @@ use crate::{
         Frame, FrameCodec,
         bridge::{FromPlugin, ToPlugin},
     },
-    run::{RunError, tests::Bridge},
+    run::{Listener, RunError, tests::Bridge},
 };
 
 /// The line to the plugin: two pumps and the channels between them and the run.
@@ -66,12 +66,16 @@ impl Line {
         self.bridge.outgoing.send(Frame::with_blob(message, Bytes::new())).await.ok();
     }
 
-    /// Sends what is still waiting and lets the plugin hang up first.
-    pub async fn hang_up(self) {
+    /// Sends what is still waiting and lets the plugin hang up first. It may go on printing until then.
+    pub async fn hang_up(self, listener: &Listener) {
         let Self { bridge: Bridge { mut incoming, outgoing }, reader, writer, watcher } = self;
         drop(outgoing);
         writer.await.ok();
-        while incoming.recv().await.is_some() {}
+        while let Some(message) = incoming.recv().await {
+            if let Ok(FromPlugin::Printed { stream, data }) = message {
+                listener.printed(stream, data);
+            }
+        }
         reader.await.ok();
         if let Some(watcher) = watcher {
             watcher.abort();
@@ -82,7 +86,7 @@ impl Line {
 async fn pump_in(read: pipe::Receiver, sender: mpsc::Sender<Result<FromPlugin, RunError>>) {
     let mut frames = FramedRead::with_capacity(read, FrameCodec, 64 << 10);
     while let Some(frame) = frames.next().await {
-        let message = frame.and_then(|frame| frame.parse::<FromPlugin>());
+        let message = frame.and_then(|frame| FromPlugin::read(&frame));
         let message = message.map_err(|error| RunError::Bridge { detail: crate::text::chain(&error) });
         let broken = message.is_err();
         if sender.send(message).await.is_err() || broken {

@@ -11,6 +11,7 @@ mod history;
 mod iam_policy;
 mod init;
 mod interpreter;
+mod kept;
 mod line;
 mod machines;
 mod manuals;
@@ -19,6 +20,7 @@ mod plan_table;
 mod pytest;
 mod recording;
 mod remember;
+mod replay;
 mod report;
 mod rerun;
 mod ssh_run;
@@ -43,6 +45,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Command::SshRun(args) => ssh_run::ssh_run(args),
         Command::Bake(args) => bake::bake(args),
         Command::Plan(args) => plan::plan(args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Report(args) => report::report(&args),
         Command::Sweep(args) => sweep::sweep(&args),
         Command::Doctor(args) => doctor::doctor(args),
@@ -67,10 +70,7 @@ pub fn main(cli: Cli) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("error: {}", failure.message);
-            if let Some(help) = &failure.help {
-                eprintln!("help: {help}");
-            }
+            eprintln!("{}", failure.text());
             ExitCode::from(failure.exit_code)
         }
     }

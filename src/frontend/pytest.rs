@@ -87,7 +87,7 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
-    recording::begin(&mut fleet, &settings);
+    recording::begin(&mut fleet, &settings, &[]);
     let line = Line::open(from_child, to_child)?;
     let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }));
     let (served, status) = tokio::join!(served, follow(&mut child));

@@ -10,13 +10,16 @@ use std::{
 
 use tokio::task;
 
+use super::recording;
 use crate::{
     history::{Durations, History, HistoryError, RunRecord, default_path, parse_test_durations},
+    model::event::SSH_RUN,
     plan::Settings,
     protocol::bridge::Hello,
     provider::Bill,
     run::{
-        Fleet,
+        Fleet, RunError,
+        command::CommandEnding,
         tests::{Ending, Memory},
     },
     text,
@@ -68,6 +71,77 @@ pub fn project(root: &Path) -> String {
     root.canonicalize().unwrap_or_else(|_| root.to_owned()).to_string_lossy().into_owned()
 }
 
+/// A run of `ssh-run` between its start and its entry in the history.
+pub struct CommandEntry(RunRecord);
+
+impl CommandEntry {
+    pub fn begin(root: &Path, settings: &Settings, command: &[String], run: &str) -> Self {
+        let words = command.iter().map(|word| text::quoted(word)).collect::<Vec<_>>();
+        Self(RunRecord {
+            mode: SSH_RUN.into(),
+            workers: settings.num_workers,
+            command: words.join(" "),
+            ..record(run, project(root), settings)
+        })
+    }
+
+    /// Says what went wrong.
+    pub async fn close(
+        self,
+        ending: &Result<CommandEnding, RunError>,
+        machines: usize,
+        bill: Option<&Bill>,
+    ) -> Option<String> {
+        let mut record = RunRecord {
+            ended: now(),
+            machines: u32::try_from(machines).unwrap_or(u32::MAX),
+            dollars: bill.map(|bill| bill.dollars),
+            ..self.0
+        };
+        if let Ok(ending) = ending {
+            record.ending = recording::ending_of(ending);
+            record.failed = ending.statuses.values().filter(|&&status| status != 0).count() as u32 + ending.lost;
+        }
+        write(record).await
+    }
+}
+
+fn record(run: &str, root: String, settings: &Settings) -> RunRecord {
+    RunRecord {
+        name: run.to_owned(),
+        root,
+        began: now(),
+        ended: 0.0,
+        mode: settings.mode.to_string(),
+        workers: 0,
+        machines: 0,
+        provider: settings.provider.map(|provider| provider.to_string()).unwrap_or_default(),
+        dollars: None,
+        ending: "failed",
+        command: String::new(),
+        failed: 0,
+        outcomes: Vec::new(),
+        imports: Vec::new(),
+    }
+}
+
+/// Says what went wrong.
+async fn write(record: RunRecord) -> Option<String> {
+    let written = task::spawn_blocking(move || {
+        let mut history = History::open(&default_path()?)?.history;
+        let Err(error) = history.add_run(&record) else { return Ok(()) };
+        match history.set_aside_if_damaged(&error) {
+            Some(_) => History::open(&default_path()?)?.history.add_run(&record),
+            None => Err(error),
+        }
+    });
+    match written.await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("this run is not in the history: {}", text::chain(&error))),
+        Err(error) => Some(format!("this run is not in the history: {error}")),
+    }
+}
+
 /// A run between its start and its entry in the history.
 pub struct Keeper {
     pub memory: Memory,
@@ -84,20 +158,7 @@ impl Keeper {
             move || recall(&root)
         });
         let (known, notes) = looked.await.unwrap_or_default();
-        let record = RunRecord {
-            name: run.to_owned(),
-            root: name,
-            began: now(),
-            ended: 0.0,
-            mode: settings.mode.to_string(),
-            workers: 0,
-            machines: 0,
-            provider: settings.provider.map(|provider| provider.to_string()).unwrap_or_default(),
-            dollars: None,
-            ending: "failed",
-            outcomes: Vec::new(),
-            imports: Vec::new(),
-        };
+        let record = RunRecord { command: typed(&hello.mainargv), ..record(run, name, settings) };
         // Whoever knows how long tests take begins with the longest.
         let known = if hello.ordered { Durations::default() } else { known };
         (Self { memory: Memory::new(&root, known), record }, notes)
@@ -121,21 +182,23 @@ impl Keeper {
             return None;
         }
         let dollars = bill.map(|bill| bill.dollars);
-        let record = RunRecord { ended: now(), dollars, outcomes, imports, ..self.record };
-        let written = task::spawn_blocking(move || {
-            let mut history = History::open(&default_path()?)?.history;
-            let Err(error) = history.add_run(&record) else { return Ok(()) };
-            match history.set_aside_if_damaged(&error) {
-                Some(_) => History::open(&default_path()?)?.history.add_run(&record),
-                None => Err(error),
-            }
-        });
-        match written.await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("this run is not in the history: {}", text::chain(&error))),
-            Err(error) => Some(format!("this run is not in the history: {error}")),
+        let failed = outcomes.iter().filter(|outcome| outcome.outcome.is_bad()).count() as u32;
+        write(RunRecord { ended: now(), dollars, failed, outcomes, imports, ..self.record }).await
+    }
+}
+
+/// As it was typed, or nearly so: what `cloudist pytest` adds is left out.
+fn typed(args: &[String]) -> String {
+    let mut words = vec!["pytest".to_owned()];
+    let mut args = args.iter().skip(1).peekable();
+    while let Some(word) = args.next() {
+        match word.as_str() {
+            "-p" if args.peek().is_some_and(|next| *next == "pytest_cloudist") => drop(args.next()),
+            word if word.starts_with("--cloudist=") => {}
+            word => words.push(text::quoted(word)),
         }
     }
+    words.join(" ")
 }
 
 fn now() -> f64 {

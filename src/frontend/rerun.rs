@@ -38,11 +38,17 @@ pub struct RerunArgs {
 
 pub fn rerun(args: RerunArgs) -> Result<u8, Failure> {
     let (history, root) = history::open()?;
-    let runs = history.runs(&root, if args.earlier.is_some() { u32::MAX } else { 1 })?;
+    let runs = history.runs(&root, u32::MAX)?;
     let run = match args.earlier {
         Some(number) => runs.iter().find(|run| run.id == number).ok_or_else(|| no_run(&root, Some(number)))?,
-        None => runs.first().ok_or_else(|| no_run(&root, None))?,
+        None => runs.iter().find(|run| run.is_of_tests()).ok_or_else(|| no_run(&root, None))?,
     };
+    if !run.is_of_tests() {
+        let message = format!("run {} ran no tests, but a command: {}", run.id, run.command);
+        return Err(
+            Failure::new(exit_code::SETTINGS, message).with_help("`cloudist history` tells which runs were of pytest")
+        );
+    }
     let outcomes = history.outcomes(run.id)?;
     let tests = chosen(&outcomes, args.failed);
     if tests.is_empty() {

@@ -20,12 +20,14 @@ use super::{
     bridge, config,
     failure::{Failure, exit_code},
     init::project_root,
-    interpreter, pytest, travel,
+    interpreter, pytest, recording,
+    remember::CommandEntry,
+    travel,
 };
 use crate::{
     machine::Signal,
     run::{
-        Ground, RunError,
+        Ground, Listener, RunError,
         command::{CommandEnding, CommandOutput, CommandPlan, CommandRun, CommandWish, Stdin, Stream},
         prepare,
     },
@@ -54,6 +56,9 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     let variables = travel::variables(&settings)?;
     let asked = variables.asked.clone();
     let mut fleet = bridge::launch(&settings, &python)?;
+    recording::begin(&mut fleet, &settings, &args.command);
+    let listener = fleet.recorder().listener();
+    let history = CommandEntry::begin(&project_root(&cwd), &settings, &args.command, fleet.run());
 
     let ground = {
         let (python, cwd, settings) = (python, cwd.clone(), settings.clone());
@@ -97,7 +102,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     }
     let watcher = task::spawn(watch_signals(wish_sender)?);
     let several = settings.num_workers > 1;
-    let mut screen = Screen::new(several, args.fetch_to.clone(), args.timings);
+    let mut screen = Screen::new(several, args.fetch_to.clone(), args.timings, listener.clone());
     let showing = task::spawn_blocking(move || {
         while let Some(output) = shown.blocking_recv() {
             screen.show(output)?;
@@ -106,12 +111,31 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     });
     let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, wishes, stdin_pieces).await;
     let bill = fleet.bill().filter(|bill| bill.machines > 0);
-    bridge::report_remains(fleet.finish().await);
+    let machines = fleet.machines();
+    let recorder = recording::end_command(&mut fleet, &ending, bill.as_ref());
+    bridge::report_remains(fleet.finish().await, &listener);
     watcher.abort();
     let shown = showing.await.map_err(|error| Failure::new(exit_code::INTERNAL, error.to_string()))?;
-    if let Some(bill) = bill {
-        eprintln!("{bill}");
+    if let Some(bill) = &bill {
+        recording::say(&listener, &bill.to_string());
     }
+    if let Some(trouble) = history.close(&ending, machines, bill.as_ref()).await {
+        recording::say(&listener, &format!("cloudist: {trouble}"));
+    }
+    let (recorder, about_report) = recording::report_on(recorder).await;
+    if let Some(line) = about_report {
+        recording::say(&listener, &line);
+    }
+    let result = outcome(ending, shown);
+    if let Err(failure) = &result {
+        // Said by whoever called.
+        listener.printed(2, (failure.text() + "\n").into());
+    }
+    recording::close(recorder).await;
+    result
+}
+
+fn outcome(ending: Result<CommandEnding, RunError>, shown: io::Result<()>) -> Result<u8, Failure> {
     let ending = ending?;
     shown.or_else(|error| match error.kind() {
         // Whoever read our output has had enough, as with `| head`.
@@ -194,16 +218,17 @@ struct Screen {
     fetch_to: PathBuf,
     fetched: BTreeMap<u32, usize>,
     timings: bool,
+    listener: Listener,
 }
 
 impl Screen {
-    fn new(several: bool, fetch_to: PathBuf, timings: bool) -> Self {
-        Self { several, lines: BTreeMap::new(), fetch_to, fetched: BTreeMap::new(), timings }
+    fn new(several: bool, fetch_to: PathBuf, timings: bool, listener: Listener) -> Self {
+        Self { several, lines: BTreeMap::new(), fetch_to, fetched: BTreeMap::new(), timings, listener }
     }
 
     fn show(&mut self, output: CommandOutput) -> io::Result<()> {
         match output {
-            CommandOutput::Bytes { stream, data, .. } if !self.several => write_to(stream, &data),
+            CommandOutput::Bytes { stream, data, .. } if !self.several => self.write(stream, data),
             CommandOutput::Bytes { worker, stream, data } => self.show_lines(worker, stream, &data),
             CommandOutput::File { worker, path, mode, offset, data, last } => {
                 if last {
@@ -211,15 +236,15 @@ impl Screen {
                 }
                 self.keep(worker, &path, mode, offset, &data)
             }
-            CommandOutput::Note(text) => write_to(Stream::Stderr, format!("cloudist: {text}\n").as_bytes()),
+            CommandOutput::Note(text) => self.write(Stream::Stderr, format!("cloudist: {text}\n").into()),
             CommandOutput::Timings { machine, timings } if self.timings => {
-                write_to(Stream::Stderr, format!("cloudist: {machine}: {timings}\n").as_bytes())
+                self.write(Stream::Stderr, format!("cloudist: {machine}: {timings}\n").into())
             }
             CommandOutput::Timings { .. } => Ok(()),
             CommandOutput::Exited { worker, status } if self.several && status != 0 => {
                 self.flush_worker(worker)?;
                 let how = crate::machine::ExitText(status);
-                write_to(Stream::Stderr, format!("cloudist: worker {worker} ended with {how}\n").as_bytes())
+                self.write(Stream::Stderr, format!("cloudist: worker {worker} ended with {how}\n").into())
             }
             CommandOutput::Exited { worker, .. } => self.flush_worker(worker),
         }
@@ -233,7 +258,13 @@ impl Screen {
             prefix(&mut out, worker);
             out.extend_from_slice(&waiting.split_to(end + 1));
         }
-        write_to(stream, &out)
+        self.write(stream, out.into())
+    }
+
+    fn write(&self, stream: Stream, data: Bytes) -> io::Result<()> {
+        write_to(stream, &data)?;
+        self.listener.printed(stream as u8, data);
+        Ok(())
     }
 
     /// A last line without its end is shown all the same.
@@ -244,7 +275,7 @@ impl Screen {
                 prefix(&mut out, worker);
                 out.extend_from_slice(&rest);
                 out.push(b'\n');
-                write_to(stream, &out)?;
+                self.write(stream, out.into())?;
             }
         }
         Ok(())
@@ -276,7 +307,8 @@ impl Screen {
         }
         let files: usize = self.fetched.values().sum();
         if files > 0 && io::stderr().is_terminal() {
-            eprintln!("cloudist: {files} files fetched into {}", self.fetch_to.display());
+            let into = self.fetch_to.display();
+            recording::say(&self.listener, &format!("cloudist: {files} files fetched into {into}"));
         }
         Ok(())
     }

@@ -5,7 +5,8 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The step at position `n` leads from version `n` to `n + 1`.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
     CREATE TABLE projects (
         id INTEGER PRIMARY KEY,
         root TEXT NOT NULL UNIQUE
@@ -59,7 +60,11 @@ pub(super) const STEPS: &[&str] = &["
         PRIMARY KEY (run, position)
     ) WITHOUT ROWID;
     CREATE INDEX outcomes_of_test ON outcomes (test, run);
-"];
+",
+    "
+    ALTER TABLE runs ADD COLUMN command TEXT NOT NULL DEFAULT '';
+",
+];
 
 /// Brings a history to the newest version; says which version it has if that is beyond `steps`.
 pub(super) fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<Result<(), i64>> {

@@ -4,6 +4,7 @@ use rusqlite::{Params, Row, params};
 use serde::Serialize;
 
 use super::{Durations, History, HistoryError};
+use crate::model::event::SSH_RUN;
 
 /// A run as the history has it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +22,15 @@ pub struct PastRun {
     pub ending: String,
     pub tests: u32,
     pub failed: u32,
+    /// What was run, where that is known.
+    pub command: String,
+}
+
+impl PastRun {
+    /// Whether it ran tests, not a command of the user's.
+    pub fn is_of_tests(&self) -> bool {
+        self.mode != SSH_RUN
+    }
 }
 
 /// How a test ended in a run.
@@ -86,7 +96,7 @@ impl History {
     /// The last runs of a project, the newest first.
     pub fn runs(&self, root: &str, most: u32) -> Result<Vec<PastRun>, HistoryError> {
         self.rows(
-            "SELECT runs.id, name, began, ended, mode, workers, machines, provider, dollars, ending, tests, failed
+            "SELECT runs.id, name, began, ended, mode, workers, machines, provider, dollars, ending, tests, failed, command
              FROM runs JOIN projects ON projects.id = project WHERE root = ?1 ORDER BY runs.id DESC LIMIT ?2",
             params![root, most],
             |row| {
@@ -103,6 +113,7 @@ impl History {
                     ending: row.get(9)?,
                     tests: row.get(10)?,
                     failed: row.get(11)?,
+                    command: row.get(12)?,
                 })
             },
         )

@@ -97,6 +97,10 @@ pub struct RunRecord {
     pub dollars: Option<f64>,
     /// `done`, `stopped`, `failed` or `abandoned`.
     pub ending: &'static str,
+    /// What was run, as a shell takes it.
+    pub command: String,
+    /// Tests that ended badly; of a command, workers on which it did.
+    pub failed: u32,
     /// In the order in which they became known.
     pub outcomes: Vec<OutcomeRecord>,
     /// Files, as node ids begin with them, and the seconds that their import took.

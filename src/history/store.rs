@@ -16,7 +16,7 @@ use super::{
     error::is_damage,
     migration::{STEPS, migrate},
 };
-use crate::cache;
+use crate::{cache, model::event::SSH_RUN};
 
 /// How long a run waits for another one that writes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,10 +87,9 @@ impl History {
     pub fn add_run(&mut self, run: &RunRecord) -> Result<(), HistoryError> {
         self.write("write to", |transaction| {
             let project = project(transaction, &run.root)?;
-            let failed = run.outcomes.iter().filter(|outcome| outcome.outcome.is_bad()).count();
             transaction.execute(
-                "INSERT INTO runs (project, name, began, ended, mode, workers, machines, provider, dollars, ending, tests, failed)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT INTO runs (project, name, began, ended, mode, workers, machines, provider, dollars, ending, tests, failed, command)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 params![
                     project,
                     run.name,
@@ -103,7 +102,8 @@ impl History {
                     run.dollars,
                     run.ending,
                     run.outcomes.len() as i64,
-                    failed as i64
+                    run.failed,
+                    run.command
                 ],
             )?;
             let id = transaction.last_insert_rowid();
@@ -248,10 +248,13 @@ fn smoothed(mean: f64, newest: f64, count: i64) -> f64 {
 }
 
 fn forget(transaction: &Transaction, project: i64, now: f64) -> rusqlite::Result<()> {
-    let beyond = "SELECT id FROM runs WHERE project = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2";
+    let beyond =
+        |which: &str| format!("SELECT id FROM runs WHERE project = ?1 {which} ORDER BY id DESC LIMIT -1 OFFSET ?2");
+    // Commands have no outcomes, and push out none.
+    let of_tests = beyond(&format!("AND mode != '{SSH_RUN}'"));
     transaction
-        .execute(&format!("DELETE FROM outcomes WHERE run IN ({beyond})"), params![project, RUNS_WITH_OUTCOMES])?;
-    transaction.execute(&format!("DELETE FROM runs WHERE id IN ({beyond})"), params![project, RUNS])?;
+        .execute(&format!("DELETE FROM outcomes WHERE run IN ({of_tests})"), params![project, RUNS_WITH_OUTCOMES])?;
+    transaction.execute(&format!("DELETE FROM runs WHERE id IN ({})", beyond("")), params![project, RUNS])?;
     for table in ["tests", "files"] {
         let old = format!("DELETE FROM {table} WHERE project = ?1 AND seen < ?2");
         transaction.execute(&old, params![project, now - FORGOTTEN_AFTER])?;

@@ -2,7 +2,7 @@
 
 use std::{fs, thread};
 
-use super::{Durations, History, HistoryError, Outcome, OutcomeRecord, RunRecord};
+use super::{Durations, History, HistoryError, Outcome, OutcomeRecord, RunRecord, migration::STEPS};
 
 fn outcome(nodeid: &str, outcome: Outcome, call: f64) -> OutcomeRecord {
     OutcomeRecord {
@@ -31,6 +31,8 @@ fn run(began: f64, outcomes: Vec<OutcomeRecord>) -> RunRecord {
         provider: "local".into(),
         dollars: Some(0.5),
         ending: "done",
+        command: "pytest".into(),
+        failed: outcomes.iter().filter(|outcome| outcome.outcome.is_bad()).count() as u32,
         outcomes,
         imports: vec![("a.py".into(), 2.0)],
     }
@@ -105,6 +107,44 @@ fn old_runs_and_tests_are_forgotten() {
     assert_eq!(history.outcomes(first + 60).unwrap().len(), 1);
     assert_eq!(seconds(&history, "a.py::gone"), None);
     assert!(seconds(&history, "a.py::stays").is_some());
+}
+
+#[test]
+fn commands_push_no_outcomes_out() {
+    let place = tempfile::tempdir().unwrap();
+    let mut history = History::open(&place.path().join("history")).unwrap().history;
+    history.add_run(&run(0.0, vec![outcome("a.py::one", Outcome::Passed, 1.0)])).unwrap();
+    for number in 1..60 {
+        let command =
+            RunRecord { mode: "ssh-run".into(), command: "make".into(), ..run(f64::from(number), Vec::new()) };
+        history.add_run(&command).unwrap();
+    }
+    let runs = history.runs("/p", 100).unwrap();
+    assert!(!runs[0].is_of_tests() && runs[59].is_of_tests());
+    assert_eq!(runs[0].command, "make");
+    assert_eq!(history.outcomes(runs[59].id).unwrap().len(), 1);
+}
+
+#[test]
+fn a_history_of_the_first_version_keeps_its_runs() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("history");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(STEPS[0]).unwrap();
+    old.execute_batch(
+        "INSERT INTO projects VALUES (1, '/p');
+         INSERT INTO runs VALUES (7, 1, 'old', 1, 2, 'test', 3, 4, 'local', NULL, 'done', 5, 6);
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    let mut history = History::open(&path).unwrap().history;
+    history.add_run(&run(3.0, Vec::new())).unwrap();
+    let runs = history.runs("/p", 10).unwrap();
+    assert_eq!(
+        runs.iter().map(|run| (run.id, run.failed, run.command.as_str())).collect::<Vec<_>>(),
+        [(8, 0, "pytest"), (7, 6, "")]
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Times are seconds since the run began, on one monotonic clock; those marked so are of a machine's own clock. Nothing here
 //! reads or writes anything.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 /// The version of the lines' form. Readers pass over what they don't know.
@@ -14,6 +15,13 @@ pub struct Event {
     pub at: f64,
     #[serde(flatten)]
     pub what: What,
+}
+
+impl Event {
+    /// Whether it is about what the user was shown, not about what happened.
+    pub fn is_said(&self) -> bool {
+        matches!(self.what, What::Printed(_) | What::Unkept { .. })
+    }
 }
 
 /// How a test ended, in pytest's words.
@@ -71,6 +79,9 @@ pub enum What {
         python: String,
         rootdir: String,
         args: Vec<String>,
+        /// What it prints goes to a terminal.
+        #[serde(default, skip_serializing_if = "is_false")]
+        terminal: bool,
     },
     Leased {
         machine: u32,
@@ -167,12 +178,71 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<String>,
     },
+    /// `ssh-run`'s command has begun.
+    CommandStarted {
+        worker: u32,
+        machine: u32,
+    },
+    /// With an exit status, or the negated number of the signal that ended it.
+    CommandEnded {
+        worker: u32,
+        status: i32,
+    },
+    /// Files that were asked for are on their way.
+    Fetching {
+        worker: u32,
+    },
+    Fetched {
+        worker: u32,
+        files: u64,
+    },
     /// A test or a file that has no outcome.
     Lost {
         subject: String,
         reason: String,
     },
     RunEnded(Box<RunEnded>),
+    /// The user was shown something. Also after the run's end: pytest sums up then.
+    Printed(Printed),
+    /// Here so much more was printed than is kept of one run.
+    Unkept {
+        bytes: u64,
+    },
+}
+
+/// A piece of output, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Printed {
+    /// 1 for stdout, 2 for stderr.
+    pub stream: u8,
+    #[serde(flatten)]
+    pub piece: Piece,
+}
+
+/// Bytes in a line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Piece {
+    Text(String),
+    /// What is no text.
+    Base64(String),
+}
+
+impl Piece {
+    pub fn of(bytes: &[u8]) -> Self {
+        match str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(BASE64_STANDARD.encode(bytes)),
+        }
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            // Whoever has edited the file has lost it.
+            Self::Base64(text) => BASE64_STANDARD.decode(text).unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -185,7 +255,13 @@ pub struct RunStarted {
     pub provider: String,
     pub mode: String,
     pub workers: u32,
+    /// What `ssh-run` runs; nothing if it is pytest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
 }
+
+/// The mode of a run of `ssh-run`, which deals no tests.
+pub const SSH_RUN: &str = "ssh-run";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Test {

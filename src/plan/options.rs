@@ -34,6 +34,8 @@ pub struct OptionInfo {
 pub enum Scope {
     /// All that run something on machines.
     Run,
+    /// Those whose runs are written down: of pytest and of commands.
+    Recorded,
     /// Those that run pytest.
     Pytest,
 }

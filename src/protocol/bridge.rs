@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::runner::FileSpec;
+use super::{Frame, FrameError, runner::FileSpec};
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "t", rename_all = "kebab-case")]
@@ -22,7 +23,23 @@ pub enum FromPlugin {
         #[serde(default)]
         message: String,
     },
+    /// What it has printed; also after `bye`, until it hangs up.
+    Printed {
+        stream: u8,
+        #[serde(skip)]
+        data: Bytes,
+    },
     Bye,
+}
+
+impl FromPlugin {
+    pub fn read(frame: &Frame) -> Result<Self, FrameError> {
+        let mut message = frame.parse()?;
+        if let Self::Printed { data, .. } = &mut message {
+            data.clone_from(&frame.blob);
+        }
+        Ok(message)
+    }
 }
 
 /// What the local pytest knows once it is configured. All paths are the user's.
@@ -56,6 +73,9 @@ pub struct Hello {
     /// Files and directories that the command line named.
     #[serde(default)]
     pub initial: Vec<String>,
+    /// What it prints goes to a terminal.
+    #[serde(default)]
+    pub terminal: bool,
 }
 
 #[derive(Debug, Serialize)]

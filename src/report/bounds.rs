@@ -22,25 +22,27 @@ const LEAST_SHARE: f64 = 0.05;
 /// The weightiest first.
 pub fn bounds(timeline: &Timeline) -> Vec<Bound> {
     let scale = Scale::of(timeline);
-    let mut found: Vec<Bound> = [
-        start_up(timeline, &scale),
+    let found = [
+        start_up(timeline, &scale, "test file"),
         longest_test(timeline, &scale),
         few_workers(timeline, &scale),
         imbalance(timeline, &scale),
         imports(timeline, &scale),
         between(timeline, &scale),
         losses(timeline, &scale),
-    ]
-    .into_iter()
-    .flatten()
-    .filter(|bound| bound.saves > LEAST_SHARE * timeline.wall)
-    .collect();
+    ];
+    weighed(timeline, found.into_iter().flatten())
+}
+
+/// Those that are worth a word, the weightiest first.
+pub fn weighed(timeline: &Timeline, found: impl IntoIterator<Item = Bound>) -> Vec<Bound> {
+    let mut found: Vec<Bound> = found.into_iter().filter(|bound| bound.saves > LEAST_SHARE * timeline.wall).collect();
     found.sort_by(|a, b| b.saves.total_cmp(&a.saves));
     found
 }
 
 /// The measures that the rest is compared with.
-struct Scale {
+pub struct Scale {
     workers: f64,
     first: f64,
     /// From the first work to the end of the last.
@@ -52,7 +54,7 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(timeline: &Timeline) -> Self {
+    pub fn of(timeline: &Timeline) -> Self {
         let (first, last) = timeline.window();
         Self {
             workers: timeline.workers.len().max(1) as f64,
@@ -75,7 +77,8 @@ impl Scale {
     }
 }
 
-fn start_up(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
+/// What was begun first is called `work`.
+pub fn start_up(timeline: &Timeline, scale: &Scale, work: &str) -> Option<Bound> {
     // The worker that was there first shows what the run waited for.
     let first = timeline.workers.values().min_by(|a, b| begin_of_work(a).total_cmp(&begin_of_work(b)))?;
     let mut parts: Vec<(Kind, f64)> = Kind::ALL
@@ -104,7 +107,7 @@ fn start_up(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
             "pytest and its plugins are slow to import on the machines: leave out plugins that the suite doesn't use (-p no:NAME)."
         }
     };
-    let finding = format!("The first test file was begun after {} ({}).", seconds(scale.first), named.join(", "));
+    let finding = format!("The first {work} was begun after {} ({}).", seconds(scale.first), named.join(", "));
     Some(Bound { title: "Start-up", finding, advice: advice.into(), saves: scale.first })
 }
 
@@ -214,7 +217,7 @@ fn between(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
     Some(Bound { title: "Between tests", finding, advice, saves: total / scale.workers })
 }
 
-fn losses(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
+pub fn losses(timeline: &Timeline, scale: &Scale) -> Option<Bound> {
     let total = timeline.seconds(|kind| kind == Kind::Lost);
     let machines = timeline.machines.values().filter(|machine| machine.lost.is_some()).count();
     if total == 0.0 {

@@ -65,7 +65,7 @@ impl<'a> Timeline<'a> {
         self.workers.values().flat_map(|worker| &worker.spans)
     }
 
-    /// From the first import or test to the end of the last.
+    /// From the first import, test or command to the end of the last.
     pub fn window(&self) -> (f64, f64) {
         let busy = || self.spans().filter(|span| is_busy(span.kind));
         let from = busy().map(|span| span.from).fold(f64::INFINITY, f64::min);
@@ -75,5 +75,5 @@ impl<'a> Timeline<'a> {
 }
 
 pub fn is_busy(kind: Kind) -> bool {
-    matches!(kind, Kind::Import | Kind::Test | Kind::Between)
+    matches!(kind, Kind::Import | Kind::Test | Kind::Between | Kind::Command | Kind::Fetch)
 }

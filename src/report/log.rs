@@ -37,8 +37,9 @@ impl Log {
         })
     }
 
-    /// Seconds from the run's begin to the last thing that is known of it.
+    /// Seconds from the run's begin to the last thing that is known of it. What was said about it afterwards is no part of it.
     pub fn seconds(&self) -> f64 {
-        self.events.iter().map(|event| event.at).fold(0.0, f64::max)
+        let happened = self.events.iter().filter(|event| !event.is_said());
+        happened.map(|event| event.at).fold(0.0, f64::max)
     }
 }

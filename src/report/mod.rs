@@ -4,6 +4,7 @@
 
 mod bounds;
 mod clocks;
+mod commands;
 mod data;
 mod figures;
 mod log;

@@ -1,7 +1,7 @@
 //! The page: its template filled with what is known of the run. Everything from outside is escaped.
 
 use super::{
-    Log, data,
+    Log, commands, data,
     sections::{self, escaped},
     timeline::Timeline,
 };
@@ -9,12 +9,14 @@ use crate::templates;
 
 pub fn render(log: &Log, timeline: &Timeline) -> String {
     let title = format!("cloudist run {}", escaped(&timeline.start.run));
+    let of_a_command = !timeline.start.command.is_empty();
     let parts = [
         ("title", title),
+        ("about", if of_a_command { "command" } else { "tests" }.to_owned()),
         ("style", templates::REPORT_STYLE.to_owned()),
         ("script", templates::REPORT_SCRIPT.to_owned()),
         ("head", sections::head(log, timeline)),
-        ("tiles", sections::tiles(log, timeline)),
+        ("tiles", if of_a_command { commands::tiles(log, timeline) } else { sections::tiles(log, timeline) }),
         ("bounds", sections::bounds(timeline)),
         ("kinds", sections::kinds(timeline)),
         ("failures", sections::failures(log, timeline)),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Log, bounds,
+    Log, bounds, commands,
     figures::is_busy,
     timeline::{Kind, Ran, Timeline},
 };
@@ -45,13 +45,14 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
-fn counted(count: usize, noun: &str) -> String {
+pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 pub fn head(log: &Log, timeline: &Timeline) -> String {
     let start = timeline.start;
-    let (class, word) = verdict(log, timeline);
+    let of_a_command = !start.command.is_empty();
+    let (class, word) = if of_a_command { commands::verdict(log) } else { verdict(log, timeline) };
     let mut text =
         format!("<p class=\"verdict {class}\"><span aria-hidden=\"true\"></span>{word}</p>\n<dl class=\"facts\">");
     let _ = write!(
@@ -63,7 +64,12 @@ pub fn head(log: &Log, timeline: &Timeline) -> String {
     let mut fact = |name: &str, value: &str| {
         let _ = write!(text, "<div><dt>{name}</dt><dd>{}</dd></div>", escaped(value));
     };
-    fact("Where", &format!("{}, mode {}", start.provider, start.mode));
+    if of_a_command {
+        fact("Where", &start.provider);
+        fact("Command", &start.command.join(" "));
+    } else {
+        fact("Where", &format!("{}, mode {}", start.provider, start.mode));
+    }
     let pytest = log.events.iter().find_map(|event| match &event.what {
         What::PytestStarted { pytest, args, .. } => Some((pytest, args)),
         _ => None,
@@ -107,15 +113,13 @@ fn verdict(log: &Log, timeline: &Timeline) -> (&'static str, String) {
     }
 }
 
+pub fn tile(name: &str, value: &str, detail: &str) -> String {
+    format!("<li><span class=\"name\">{name}</span> <b>{value}</b> <span>{}</span></li>", escaped(detail))
+}
+
 pub fn tiles(log: &Log, timeline: &Timeline) -> String {
     let mut text = String::new();
-    let mut tile = |name: &str, value: String, detail: String| {
-        let _ = write!(
-            text,
-            "<li><span class=\"name\">{name}</span> <b>{value}</b> <span>{}</span></li>",
-            escaped(&detail)
-        );
-    };
+    let mut tile = |name: &str, value: String, detail: String| text.push_str(&tile(name, &value, &detail));
     let (first, last) = timeline.window();
     tile("Wall time", seconds(timeline.wall), format!("{} start-up, {} tests", seconds(first), seconds(last - first)));
     let outcomes = timeline.outcomes();
@@ -127,14 +131,16 @@ pub fn tiles(log: &Log, timeline: &Timeline) -> String {
     let busy = timeline.seconds(is_busy);
     let used = busy / (workers.max(1) as f64 * (last - first)).max(f64::EPSILON);
     tile("Busy", format!("{:.0} %", used.min(1.0) * 100.0), format!("{} of work, while tests ran", seconds(busy)));
-    if let Some(dollars) = log.end().and_then(|end| end.dollars) {
-        tile("Cost", format!("${dollars:.4}"), log.end().and_then(|end| end.bill.clone()).unwrap_or_default());
-    }
-    text
+    text + &cost(log)
+}
+
+pub fn cost(log: &Log) -> String {
+    let end = log.end().and_then(|end| Some((end.dollars?, end.bill.clone().unwrap_or_default())));
+    end.map(|(dollars, bill)| tile("Cost", &format!("${dollars:.4}"), &bill)).unwrap_or_default()
 }
 
 pub fn bounds(timeline: &Timeline) -> String {
-    let found = bounds::bounds(timeline);
+    let found = if timeline.start.command.is_empty() { bounds::bounds(timeline) } else { commands::bounds(timeline) };
     if found.is_empty() {
         return "<p>Nothing stands out.</p>".into();
     }
@@ -218,6 +224,10 @@ pub fn failures(log: &Log, timeline: &Timeline) -> String {
             What::WorkerDied { worker, reason, test } => {
                 let what = test.as_deref().map_or_else(|| format!("gw{worker}"), |test| format!("{test} (gw{worker})"));
                 write_trouble(&mut text, "died", &what, reason);
+            }
+            What::CommandEnded { worker, status } if *status != 0 => {
+                let how = format!("The command ended with {}.", commands::ended_with(*status));
+                write_trouble(&mut text, "failed", &format!("gw{worker}"), &how);
             }
             What::Lost { subject, reason } => write_trouble(&mut text, "lost", subject, reason),
             What::NotLeased { name, reason } => write_trouble(&mut text, "not leased", name, reason),

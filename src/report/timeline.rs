@@ -31,10 +31,14 @@ pub enum Kind {
     End,
     Lost,
     Unknown,
+    /// Of `ssh-run`.
+    Command,
+    /// What it made comes here.
+    Fetch,
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Launch,
         Self::Connect,
         Self::Boot,
@@ -50,6 +54,8 @@ impl Kind {
         Self::End,
         Self::Lost,
         Self::Unknown,
+        Self::Command,
+        Self::Fetch,
     ];
 
     pub fn name(self) -> &'static str {
@@ -69,6 +75,8 @@ impl Kind {
             Self::End => "late teardown",
             Self::Lost => "lost",
             Self::Unknown => "unknown",
+            Self::Command => "command",
+            Self::Fetch => "fetch",
         }
     }
 
@@ -218,9 +226,16 @@ impl<'a> Timeline<'a> {
                 // A fresh process after one died.
                 Some(lane) => lane.turn(*worker, at, Kind::Start, leisure),
                 None => {
-                    lanes.insert(*worker, self.begin(*machine, at));
+                    lanes.insert(*worker, self.begin(*machine, at, Kind::Start));
                 }
             },
+            What::CommandStarted { worker, machine } => {
+                lanes.insert(*worker, self.begin(*machine, at, Kind::Command));
+            }
+            What::CommandEnded { worker, .. } | What::Fetched { worker, .. } => {
+                self.turn(lanes, (*worker, at), Kind::Idle, leisure);
+            }
+            What::Fetching { worker } => self.turn(lanes, (*worker, at), Kind::Fetch, leisure),
             What::WorkerUp { worker, .. } => self.turn(lanes, (*worker, at), Kind::Between, leisure),
             What::Collected { worker, path, start, seconds, .. } => {
                 let from = clocks.at(*worker, *start).unwrap_or(at - seconds);
@@ -277,14 +292,14 @@ impl<'a> Timeline<'a> {
     }
 
     /// A worker has shared its machine's fate until now.
-    fn begin(&self, machine: u32, at: f64) -> Lane {
+    fn begin(&self, machine: u32, at: f64, then: Kind) -> Lane {
         let mut worker = Worker { machine, ..Worker::default() };
         let mut until = at;
         if let Some(known) = self.machines.get(&machine) {
             worker.spans.extend(known.spans.iter().filter(|span| span.to <= at + 1e-3));
             until = worker.spans.last().map_or(known.begun, |span| span.to);
         }
-        Lane { worker, until, then: Kind::Start }
+        Lane { worker, until, then }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{Fleet, FleetEvent, RunError};
 use crate::{
     machine::{Command, Event, ExitText, Preparation, Signal, Timings},
-    model::MachineId,
+    model::{MachineId, event::What},
     protocol::runner::FromRunner,
     registry::{Source, WorkerInfo},
     text,
@@ -81,8 +81,8 @@ pub enum CommandOutput {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    Stdout,
-    Stderr,
+    Stdout = 1,
+    Stderr = 2,
 }
 
 /// How it ended: the status of each worker that got to the end, by number.
@@ -280,6 +280,7 @@ impl<'a> CommandRun<'a> {
     fn start(&mut self, machine: MachineId) {
         for (&id, (_, progress)) in self.workers.iter_mut().filter(|(_, (place, _))| *place == machine) {
             *progress = Progress::Running;
+            self.fleet.recorder().note(|| What::CommandStarted { worker: id, machine: machine.0 });
             let mut env = self.plan.variables.clone();
             env.insert("CLOUDIST_WORKER_INDEX".into(), id.to_string());
             env.insert("CLOUDIST_NUM_WORKERS".into(), self.plan.workers.to_string());
@@ -301,6 +302,7 @@ impl<'a> CommandRun<'a> {
             }
             FromRunner::Exited { id, status } => {
                 self.ending.statuses.insert(id, status);
+                self.fleet.recorder().note(|| What::CommandEnded { worker: id, status });
                 self.fleet.log(machine, Source::Worker(id), &format!("ended with {}", ExitText(status)));
                 if let (true, Some(time)) = (status != 0, self.plan.keep_on_failure) {
                     self.fleet.keep(machine, time);
@@ -310,6 +312,7 @@ impl<'a> CommandRun<'a> {
                     self.enter(id, Progress::Over);
                 } else {
                     self.enter(id, Progress::Fetching);
+                    self.fleet.recorder().note(|| What::Fetching { worker: id });
                     self.fleet.tell(machine, Command::Fetch { id, globs: self.plan.fetch.clone() });
                 }
             }
@@ -317,6 +320,7 @@ impl<'a> CommandRun<'a> {
                 self.say(CommandOutput::File { worker: id, path, mode, offset, data, last });
             }
             FromRunner::Fetched { id, count } => {
+                self.fleet.recorder().note(|| What::Fetched { worker: id, files: count });
                 if count == 0 {
                     let globs = self.plan.fetch.join(" ");
                     self.say(CommandOutput::Note(format!("worker {id}: nothing there matches {globs}")));

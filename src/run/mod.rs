@@ -11,9 +11,10 @@ pub mod recorder;
 mod registration;
 mod spread;
 pub mod tests;
+mod transcript;
 
 pub use error::RunError;
 pub use fleet::{Fleet, FleetEvent, FleetPlan};
 pub use preparing::{Ground, SessionGround, Variables, prepare};
-pub use recorder::Recorder;
+pub use recorder::{Listener, Recorder};
 pub use registration::Registration;

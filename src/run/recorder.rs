@@ -4,7 +4,7 @@
 //! It never waits for the disk, and what goes wrong there is told at the end.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, TryLockError},
     io::{self, BufWriter, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -16,6 +16,7 @@ use std::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
+use super::transcript::Transcript;
 use crate::{
     model::event::{Event, Outcome, Test, What},
     protocol::results,
@@ -29,11 +30,16 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Pen {
-    began: Instant,
-    jobs: mpsc::Sender<Job>,
+    listener: Listener,
     writer: JoinHandle<io::Result<()>>,
     path: PathBuf,
     keeping: Keeping,
+}
+
+/// Hears what the user is shown, wherever that is said. Without a recorder that writes, it forgets all.
+#[derive(Clone, Debug, Default)]
+pub struct Listener {
+    writing: Option<(Instant, mpsc::Sender<Job>)>,
 }
 
 /// What is to become of the events when the run has ended.
@@ -56,8 +62,28 @@ pub struct Recorded {
 
 enum Job {
     Event(Event),
-    Results { at: f64, worker: u32, tests: Vec<(u32, u32, u32, f64)>, stale: Vec<u32>, blob: Bytes },
-    Late { at: f64, worker: u32, file: u32, index: u32, blob: Bytes },
+    Results {
+        at: f64,
+        worker: u32,
+        tests: Vec<(u32, u32, u32, f64)>,
+        stale: Vec<u32>,
+        blob: Bytes,
+    },
+    Late {
+        at: f64,
+        worker: u32,
+        file: u32,
+        index: u32,
+        blob: Bytes,
+    },
+    Printed {
+        at: f64,
+        stream: u8,
+        data: Bytes,
+    },
+    /// Has what was told until now put where it can be read, and answers.
+    Settle(mpsc::Sender<()>),
+    End,
 }
 
 impl Recorder {
@@ -68,9 +94,17 @@ impl Recorder {
         }
         // Tracebacks are the user's own.
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        // Other runs leave it where it is until this one is over. Not every file system can do that.
+        file.try_lock().ok();
         let (jobs, waiting) = mpsc::channel();
         let writer = thread::Builder::new().name("recorder".into()).spawn(move || write(file, &waiting))?;
-        Ok(Self { pen: Some(Pen { began: Instant::now(), jobs, writer, path, keeping }) })
+        let listener = Listener { writing: Some((Instant::now(), jobs)) };
+        Ok(Self { pen: Some(Pen { listener, writer, path, keeping }) })
+    }
+
+    /// Somebody else may tell it, too, what the user is shown.
+    pub fn listener(&self) -> Listener {
+        self.pen.as_ref().map(|pen| pen.listener.clone()).unwrap_or_default()
     }
 
     /// More is known of what is wanted.
@@ -84,10 +118,17 @@ impl Recorder {
         self.pen.is_some()
     }
 
+    /// The user was shown this: 1 stands for stdout, 2 for stderr.
+    pub fn printed(&self, stream: u8, data: Bytes) {
+        if let Some(pen) = &self.pen {
+            pen.listener.printed(stream, data);
+        }
+    }
+
     /// It has happened now.
     pub fn note(&self, what: impl FnOnce() -> What) {
         if let Some(pen) = &self.pen {
-            pen.send(Job::Event(Event { at: pen.now(), what: what() }));
+            pen.listener.send(|at| Job::Event(Event { at, what: what() }));
         }
     }
 
@@ -95,14 +136,24 @@ impl Recorder {
     pub fn results(&self, worker: u32, tests: &[(u32, u32, u32, f64)], stale: &[u32], blob: &Bytes) {
         if let Some(pen) = &self.pen {
             let (tests, stale) = (tests.to_vec(), stale.to_vec());
-            pen.send(Job::Results { at: pen.now(), worker, tests, stale, blob: blob.clone() });
+            pen.listener.send(|at| Job::Results { at, worker, tests, stale, blob: blob.clone() });
         }
     }
 
     pub fn late(&self, worker: u32, file: u32, index: u32, blob: &Bytes) {
         if let Some(pen) = &self.pen {
-            pen.send(Job::Late { at: pen.now(), worker, file, index, blob: blob.clone() });
+            pen.listener.send(|at| Job::Late { at, worker, file, index, blob: blob.clone() });
         }
+    }
+
+    /// Waits until all that was told can be read; answers where, and what is to become of it. Blocks. Nothing, if the
+    /// writer has failed, which the end tells.
+    pub fn settle(&self) -> Option<(&Path, &Keeping)> {
+        let pen = self.pen.as_ref()?;
+        let (settled, waiting) = mpsc::channel();
+        pen.listener.send(|_| Job::Settle(settled));
+        waiting.recv().ok()?;
+        Some((&pen.path, &pen.keeping))
     }
 
     /// It was not worth writing down: the run did not take place.
@@ -114,21 +165,25 @@ impl Recorder {
 
     /// Writes what is left and answers where it all is. Blocks.
     pub fn finish(self) -> Option<Recorded> {
-        let Pen { jobs, writer, path, keeping, .. } = self.pen?;
-        drop(jobs);
+        let Pen { listener, writer, path, keeping } = self.pen?;
+        // Others may listen still.
+        listener.send(|_| Job::End);
         let result = writer.join().unwrap_or_else(|_| Err(io::Error::other("the recorder broke down")));
         Some(Recorded { path, keeping, result })
     }
 }
 
-impl Pen {
-    fn now(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+impl Listener {
+    /// The user was shown this: 1 stands for stdout, 2 for stderr.
+    pub fn printed(&self, stream: u8, data: Bytes) {
+        self.send(|at| Job::Printed { at, stream, data });
     }
 
-    fn send(&self, job: Job) {
-        // A writer that has failed tells so at the end.
-        self.jobs.send(job).ok();
+    fn send(&self, job: impl FnOnce(f64) -> Job) {
+        if let Some((began, jobs)) = &self.writing {
+            // A writer that has failed tells so at the end.
+            jobs.send(job(began.elapsed().as_secs_f64())).ok();
+        }
     }
 }
 
@@ -140,16 +195,40 @@ pub fn wall_clock() -> f64 {
 fn write(file: fs::File, jobs: &mpsc::Receiver<Job>) -> io::Result<()> {
     let mut out = GzEncoder::new(BufWriter::new(file), Compression::fast());
     let mut line = Vec::new();
+    let mut transcript = Transcript::default();
     for job in jobs {
-        for mut event in events(job) {
-            event.at = rounded(event.at);
-            line.clear();
-            serde_json::to_writer(&mut line, &event)?;
-            line.push(b'\n');
-            out.write_all(&line)?;
+        match job {
+            Job::Printed { at, stream, data } => {
+                write_lines(&mut out, &mut line, transcript.hear(at, stream, &data))?;
+            }
+            Job::Settle(settled) => {
+                out.flush()?;
+                settled.send(()).ok();
+            }
+            Job::End => break,
+            job => {
+                // Whoever lists runs sees this one from its first event on.
+                let first = matches!(&job, Job::Event(Event { what: What::RunStarted(_), .. }));
+                write_lines(&mut out, &mut line, events(job))?;
+                if first {
+                    out.flush()?;
+                }
+            }
         }
     }
+    write_lines(&mut out, &mut line, transcript.finish())?;
     out.finish()?.flush()
+}
+
+fn write_lines(out: &mut impl Write, line: &mut Vec<u8>, events: impl IntoIterator<Item = Event>) -> io::Result<()> {
+    for mut event in events {
+        event.at = rounded(event.at);
+        line.clear();
+        serde_json::to_writer(&mut *line, &event)?;
+        line.push(b'\n');
+        out.write_all(line)?;
+    }
+    Ok(())
 }
 
 fn events(job: Job) -> Vec<Event> {
@@ -194,6 +273,7 @@ fn events(job: Job) -> Vec<Event> {
             let Ok(Some(result)) = results::late(&blob) else { return Vec::new() };
             vec![Event { at, what: What::Late { worker, file, index, phases: result.phases, failure: result.failure } }]
         }
+        Job::Printed { .. } | Job::Settle(_) | Job::End => Vec::new(),
     }
 }
 
@@ -202,11 +282,14 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
 
-/// Removes all but the newest files of events. Their names begin with the time of their run.
+/// Removes all but the newest files of events, and those that are being written. Their names begin with the time of their run.
 pub fn retain(directory: &Path, count: usize) -> io::Result<()> {
     let mut kept: Vec<PathBuf> = list(directory)?;
     let excess = kept.len().saturating_sub(count);
     for path in kept.drain(..excess) {
+        if is_being_written(&path) {
+            continue;
+        }
         fs::remove_file(path).or_else(|error| match error.kind() {
             // Another run has done it.
             io::ErrorKind::NotFound => Ok(()),
@@ -214,6 +297,12 @@ pub fn retain(directory: &Path, count: usize) -> io::Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Whether its run goes on.
+pub fn is_being_written(path: &Path) -> bool {
+    let in_use = |file: fs::File| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    fs::File::open(path).is_ok_and(in_use)
 }
 
 /// The files of events in a directory, the oldest first.

@@ -20,6 +20,7 @@ from .options import add_options, given_flags
 from .progress import Display
 from .replay import Run
 from .terminal import count, uncaptured
+from .transcript import Transcript
 
 NAMES = ("pytest_cloudist", "cloudist")
 MODES = ("test", "file", "scope", "group", "no")
@@ -125,6 +126,8 @@ class Taking:
         with uncaptured(config):
             self.bridge = Bridge.inherited() or Bridge.started()
         config.add_cleanup(self.bridge.part)
+        self.transcript = Transcript(config, self.bridge)
+        config.add_cleanup(self.transcript.close)
         appear(config, DEFAULT_WORKERS)
 
     @pytest.hookimpl(tryfirst=True)
@@ -136,10 +139,13 @@ class Taking:
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         controller = Controller(self.config, DEFAULT_WORKERS)
         hello = compose(self.config, self.mode, given_flags(self.config), controller.input_from_plugins())
+        hello["terminal"] = self.transcript.terminal
         self.run = Run(session, self.bridge, controller)
         self.bridge.display = Display(self.config)
         self.config.add_cleanup(self.bridge.display.close)
         self.run.greet(hello)
+        self.transcript.begin()
+        self.bridge.before_waiting = self.transcript.tell
         self.collect_garbage_again()
         session.perform_collect = self.run.collect  # type: ignore[assignment, method-assign]
 

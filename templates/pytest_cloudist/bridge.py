@@ -11,7 +11,7 @@ import selectors
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import pytest
 
@@ -60,6 +60,8 @@ class Bridge:
         self._open = True
         # What shows how far the run is while nothing else comes; it hears of `progress` itself.
         self.display: Optional[Display] = None
+        # Is done before anything is waited for.
+        self.before_waiting: Callable[[], None] = lambda: None
 
     @classmethod
     def inherited(cls) -> Optional[Bridge]:
@@ -102,9 +104,12 @@ class Bridge:
         """Whether the engine was there first, and has given all that variables and files say as options."""
         return self._child is None
 
-    def send(self, kind: str, **fields: Any) -> None:
+    def send(self, kind: str, blob: bytes = b"", **fields: Any) -> None:
         header = json.dumps({"t": kind, **fields}, separators=(",", ":")).encode("ascii")
-        frame = memoryview((len(header) + 1).to_bytes(4, "big") + header + b"\n")
+        size = len(header) + 1 + len(blob)
+        frame = memoryview(size.to_bytes(4, "big") + header + b"\n" + blob)
+        if not self._open:
+            raise EngineGone("the line to the engine is closed")
         try:
             while frame:
                 frame = frame[os.write(self._writer, frame) :]
@@ -117,7 +122,11 @@ class Bridge:
             frame = self._next()
             if frame is not None:
                 return frame
-            if self.display is None or self._selector.select(timeout=0):
+            if self._selector.select(timeout=0):
+                self._fill()
+                continue
+            self.before_waiting()
+            if self.display is None:
                 self._fill()
             else:
                 with self.display.shown():

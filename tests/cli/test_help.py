@@ -10,6 +10,7 @@ import pytest
 
 COMMANDS = ["", "demo", "init", "pytest", "ssh-run", "plan", "sweep", "doctor", "iam-policy", "plugin-path"]
 COMMANDS += ["ps", "ssh", "exec", "logs", "cp", "forward", "ssh-config", "down", "completions", "man"]
+COMMANDS += ["pdb", "bisect", "rerun", "replay", "report", "history", "slowest", "flaky", "bake"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -24,6 +25,12 @@ def test_help(cloudist, tmp_path, command):
         if re.fullmatch(r"\S{0,3}[^\s:]", line) and not line.startswith(" ")
     ]
     assert not alone, f"a line is broken badly: {alone}"
+
+
+def test_no_command_is_forgotten_here(cloudist, tmp_path):
+    listed = cloudist("-h", cwd=tmp_path).check(0).out.partition("Commands:\n")[2].partition("\n\n")[0]
+    names = {line.split()[0] for line in listed.splitlines() if re.match(r"  \S", line)}
+    assert names - {"help"} == set(COMMANDS) - {""}
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "plugin-path"])

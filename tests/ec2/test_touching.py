@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import socket
+import subprocess
 
 from renter import ONE_WORKER_EACH, until
 from tool import ended
@@ -27,7 +31,11 @@ def test_machines_of_a_run_are_seen_and_reached(renter):
     assert {one["machine"] for one in found} == running(renter)
     for one in found:
         assert one["provider"] == "ec2" and one["running"] and one["lease_left_seconds"] == 900
-        assert one["type"] and one["zone"] and one["dollars_per_hour"] > 0 and one["dollars"] >= 0
+        assert one["type"] and one["zone"]
+        # A disk and a public address cost something too, and every machine costs at least a minute.
+        price = one["machine_dollars_per_hour"]
+        assert one["dollars_per_hour"] > price + 0.005
+        assert one["dollars"] >= one["dollars_per_hour"] / 60 * 0.999
         assert WAITING in one["workers"][0]["now"]
         done = renter.run("exec", one["machine"], "--", "echo $CLOUDIST_MACHINE; pwd").check(0)
         assert done.out.split("\n")[:2] == [one["machine"], one["directory"]]
@@ -37,10 +45,67 @@ def test_machines_of_a_run_are_seen_and_reached(renter):
     renter.nothing_left()
 
 
+def test_each_verb_reaches_a_rented_machine(renter, tmp_path):
+    renter.project({"data.txt": "from here\n"})
+    run = renter.start("ssh-run", "-n1", *ONE_WORKER_EACH, "--", WAITING)
+    renter.at_work(WAITING, 1)
+    (one,) = machines(renter)
+    shell = renter.terminal(renter.tool.command("ssh"))
+    shell.sendline("pwd; cat data.txt; exit 9")
+    shell.expect_exact(one["directory"])
+    shell.expect_exact("from here")
+    assert ended(shell) == 9
+    (tmp_path / "sent").write_text("sent")
+    renter.run("cp", str(tmp_path / "sent"), f"{one['machine']}:copied").check(0)
+    renter.run("cp", f"{one['machine']}:copied", str(tmp_path / "back")).check(0)
+    assert (tmp_path / "back").read_text() == "sent"
+    assert "ready in" in renter.run("logs", one["machine"]).check(0).out
+    forwards(renter, one["machine"])
+    configuration = tmp_path / "machines"
+    configuration.write_text(renter.run("ssh-config").check(0).out)
+    name, there = f"cloudist-{one['machine']}", one["directory"]
+    batch = tmp_path / "batch"
+    batch.write_text(f"get {there}/copied {tmp_path}/by-sftp\n")
+    options = ["-q", "-F", str(configuration)]
+    for words in (
+        ["ssh", *options, name, f"cat {there}/data.txt"],
+        ["scp", *options, f"{name}:{there}/copied", str(tmp_path / "by-scp")],
+        ["sftp", *options, "-b", str(batch), name],
+        ["rsync", "-a", "-e", f"ssh -F {configuration}", f"{name}:{there}/", str(tmp_path / "by-rsync")],
+    ):
+        done = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        assert done.returncode == 0, (words, done)
+    for copied in ("by-scp", "by-sftp", "by-rsync/copied"):
+        assert (tmp_path / copied).read_text() == "sent", copied
+    renter.let_go()
+    done = renter.finish(run).check(0)
+    printed = renter.run("replay").check(0)
+    assert (printed.out, printed.err) == (done.out, done.err) and "1 machine for" in printed.err
+    (known,) = json.loads(renter.run("history", "--json").check(0).out)
+    assert known["provider"] == "ec2" and known["dollars"] > 0 and "sleep" in known["command"]
+    renter.nothing_left()
+
+
+def forwards(renter, machine):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = renter.start("forward", f"0:{listener.getsockname()[1]}", machine)
+        found = re.match(rb"127\.0\.0\.1:(\d+) leads to port", process.stdout.readline())
+        with socket.create_connection(("127.0.0.1", int(found[1]))) as here:
+            here.sendall(b"through it")
+            here.shutdown(socket.SHUT_WR)
+            there, _ = listener.accept()
+            with there, there.makefile("rb") as said:
+                assert said.read() == b"through it"
+        process.send_signal(signal.SIGINT)
+        renter.finish(process).check(130)
+
+
 def test_the_machine_with_the_failure_stays_until_it_is_ended(renter):
     done = renter.run("ssh-run", *TWO, "--keep-on-failure=10m", "--", FAILS_ON_ONE).check(1)
     (left,) = machines(renter)
     assert f"{left['machine']} stays for 10m" in done.err
+    # It goes on to cost what it does, by the account that the run had.
+    assert left["dollars"] > left["machine_dollars_per_hour"] / 60
     assert running(renter) == {left["machine"]}
     renter.run("exec", "--", "test -e left-there").check(0)
     # Whoever sweeps leaves it alone, and no other run takes it over.

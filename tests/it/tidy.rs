@@ -20,7 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("registry", &["cache", "ssh"]),
     ("environment", &["cache", "plan", "snapshot", "templates"]),
     ("provider", &["cache", "model", "plan", "ssh", "templates", "text"]),
-    ("history", &["cache"]),
+    ("history", &["cache", "model"]),
     ("report", &["model", "templates"]),
     ("machine", &["environment", "model", "protocol", "provider", "snapshot", "ssh", "templates", "text"]),
     (

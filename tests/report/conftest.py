@@ -34,6 +34,17 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def commanded(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The report of a command on three workers, of which one fails."""
+    project = suites.write({"share.txt": "x"}, tmp_path_factory.mktemp("commanded"))
+    line = "sleep 0.$CLOUDIST_WORKER_INDEX; test $CLOUDIST_WORKER_INDEX != 1"
+    options = ("-n", "3", "--provider", "local", "--fetch", "*.txt", "--report", "out")
+    done = suites.cloudist(project, "ssh-run", *options, "--", "sh", "-c", line)
+    assert done.returncode == 1, done
+    return project / "out"
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -17,8 +17,9 @@ SIZES = [
 
 
 @pytest.mark.parametrize("visit", SIZES, indirect=True, ids=lambda o: f"{o['viewport']['width']}-{o['color_scheme']}")
-def test_it_is_accessible_and_fits(visit: Visit, varied: pathlib.Path) -> None:
-    visit.open(varied)
+@pytest.mark.parametrize("report", ["varied", "commanded"])
+def test_it_is_accessible_and_fits(visit: Visit, report: str, request: pytest.FixtureRequest) -> None:
+    visit.open(request.getfixturevalue(report))
     found = Axe().run(visit.page)
     assert found.violations_count == 0, found.generate_report()
     shown, wide = visit.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
@@ -119,3 +120,23 @@ def test_ten_thousand_tests_are_no_burden(visit: Visit, large: pathlib.Path) -> 
     assert page.inner_text("#found-count") == "1 of 10000 tests"
     page.click("#rows button")
     assert "test_file_042.py::test_trivial[77]: passed" in visit.said()
+
+
+def test_a_command_has_a_page_without_tests(visit: Visit, commanded: pathlib.Path) -> None:
+    page = visit.open(commanded).page
+    assert page.inner_text(".verdict") == "The command failed on 1 of 3 workers"
+    shown = page.locator("section:visible h2:visible").all_inner_texts()
+    assert shown == ["Timeline", "Failures", "Where the workers’ time went", "Machines"] or (
+        shown[0].startswith("What bounded") and shown[1:] == ["Timeline", "Failures", "Where the workers’ time went", "Machines"]
+    )
+    assert "gw1" in page.inner_text("#failures") and "status 1" in (page.text_content("#failures") or "")
+    assert page.locator("#search:visible").count() == 0
+    page.focus("#canvas")
+    said = []
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    for _ in range(12):
+        page.keyboard.press("n")
+        said.append(visit.said().partition(",")[0])
+    assert "command" in said, said
+    assert "fetch" in page.inner_text("#legend")

@@ -31,6 +31,7 @@ impl TestRun<'_> {
                 self.settle_collection();
                 let _ = self.input(Input::Stop);
             }
+            FromPlugin::Printed { stream, data } => self.fleet.recorder().printed(stream, data),
             FromPlugin::Hello(_) | FromPlugin::Bye => {
                 return Err(RunError::Bridge { detail: "a message came out of turn".into() });
             }
