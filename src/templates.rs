@@ -22,6 +22,9 @@ pub const BAKE_CLEANUP: &str = include_str!("../templates/bake_cleanup.sh");
 /// The table of options.
 pub const OPTIONS: &str = include_str!("../templates/pytest_cloudist/options.json");
 
+/// What hands a further channel over to the runner.
+pub const LANE: &str = include_str!("../templates/remote/lane.py");
+
 macro_rules! modules {
     ($($name:literal),+ $(,)?) => {
         &[$(($name, include_str!(concat!("../templates/remote/", $name, ".py")))),+]
@@ -36,6 +39,7 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "compiled",
     "deadlines",
     "diary",
+    "digests",
     "disk",
     "distributions",
     "environment",
@@ -47,6 +51,7 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "environment_tool",
     "faults",
     "fetching",
+    "lanes",
     "manifest",
     "pool",
     "processes",

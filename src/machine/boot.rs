@@ -1,6 +1,6 @@
 //! From a lease to a runner that answers.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Instant};
 
 use bytes::Bytes;
 
@@ -60,11 +60,14 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     timings.ended("connect");
     teller.tell(Event::Entered(Stage::Boot)).await;
     let command = format!("exec {} -IS -c '{BOOTSTRAP}'", crate::text::quoted(&start.boot_python));
+    let asked = Instant::now();
     let child = session
         .exec(&command)
         .await
         .map_err(|error| MachineError::Boot { machine: machine.clone(), detail: crate::text::chain(&error) })?;
-    let mut link = Link::new(machine, session, child);
+    // The channel is open, and the command not yet answered.
+    let distance = asked.elapsed();
+    let mut link = Link::new(machine, session, child, start.boot_python.clone(), distance);
     link.outgoing.send_raw(Bytes::from(format!("{:08}{}", templates::RUNNER.len(), templates::RUNNER))).await?;
     let hello = ToRunner::Hello { protocol: PROTOCOL, run: start.run.clone(), base: BASE.into() };
     link.outgoing.send_with(&hello, MODULES.clone()).await?;

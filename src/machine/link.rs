@@ -28,6 +28,10 @@ pub struct Link {
     pub outgoing: Outgoing,
     pub incoming: Incoming,
     session: ssh::Session,
+    /// The interpreter that runs the runner.
+    pub python: String,
+    /// A round trip, as far as it was seen.
+    pub distance: Duration,
 }
 
 /// The way to the runner's stdin.
@@ -46,6 +50,8 @@ pub struct Incoming {
     buffer: BytesMut,
     /// What came about the environment while something else was waited for.
     aside: VecDeque<(FromRunner, Bytes)>,
+    /// What came about lanes while nothing was sent.
+    lanes: VecDeque<FromRunner>,
     place: Place,
 }
 
@@ -57,7 +63,7 @@ struct Place {
 }
 
 impl Link {
-    pub fn new(machine: String, session: ssh::Session, child: ssh::Child) -> Self {
+    pub fn new(machine: String, session: ssh::Session, child: ssh::Child, python: String, distance: Duration) -> Self {
         let place = Place { machine, stage: Stage::Boot };
         let ssh::Child { stdin, stdout, stderr, process } = child;
         let incoming = Incoming {
@@ -66,9 +72,10 @@ impl Link {
             process,
             buffer: BytesMut::new(),
             aside: VecDeque::new(),
+            lanes: VecDeque::new(),
             place: place.clone(),
         };
-        Self { outgoing: Outgoing { stdin, written: 0, place }, incoming, session }
+        Self { outgoing: Outgoing { stdin, written: 0, place }, incoming, session, python, distance }
     }
 
     pub fn machine(&self) -> &str {
@@ -87,7 +94,7 @@ impl Link {
 
     /// Closes the runner's stdin, which makes it end all that it started, and waits until it has.
     pub async fn end(self) {
-        let Self { outgoing, mut incoming, session } = self;
+        let Self { outgoing, mut incoming, session, .. } = self;
         outgoing.stdin.close();
         let drained = async { while incoming.stdout.next().await.is_some() {} };
         timeout(END_PATIENCE, drained).await.ok();
@@ -96,6 +103,16 @@ impl Link {
 }
 
 impl Outgoing {
+    /// How many more pieces it takes without waiting.
+    pub fn room(&self) -> usize {
+        self.stdin.room()
+    }
+
+    /// What it means that a way to the machine has ended.
+    pub fn lost(&self, detail: String) -> MachineError {
+        self.place.lost(detail)
+    }
+
     pub async fn send(&mut self, message: &ToRunner) -> Result<(), MachineError> {
         self.send_with(message, Bytes::new()).await
     }
@@ -142,8 +159,22 @@ impl Incoming {
         MachineError::Boot { machine: self.place.machine.clone(), detail }
     }
 
-    /// The next message, but for those about the environment, which are kept. Safe to cancel.
+    /// The next message, but for those about the environment and about lanes, which are kept. Safe to cancel.
     pub async fn next(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
+        loop {
+            let (message, blob) = self.next_while_sending().await?;
+            if !message.is_of_lanes() {
+                return Ok((message, blob));
+            }
+            self.lanes.push_back(message);
+        }
+    }
+
+    /// The same, with what is said about lanes.
+    pub async fn next_while_sending(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
+        if let Some(kept) = self.lanes.pop_front() {
+            return Ok((kept, Bytes::new()));
+        }
         loop {
             let (message, blob) = self.next_of_all().await?;
             if !message.is_of_environment() {

@@ -7,8 +7,10 @@ mod boot;
 mod command;
 mod environment;
 mod error;
+mod lanes;
 mod link;
 mod prepare;
+mod sending;
 mod serve;
 mod supply;
 mod sync;
@@ -169,6 +171,7 @@ async fn work(
     if let Some(time) = stays {
         tenancy::reserve(&link.session(), &tree, time).await;
     }
+    ground.settle().await;
     Ok(stays)
 }
 

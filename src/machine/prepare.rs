@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     Command, Contents, Event, ExitText, Facts, MachineError, PreparationReceiver, Stage, Teller,
@@ -38,6 +38,8 @@ pub struct Preparation {
     /// What is known of earlier snapshots, if there is a place to keep it.
     pub remembered: Option<Remembered>,
     pub recipes: Option<Recipes>,
+    /// Set by the machine that sees to the recipes: the first one that has everything.
+    pub recorded: OnceLock<()>,
     pub compressed: OnceLock<Bytes>,
     /// Where commands and tests run; a directory of the snapshot.
     pub cwd: PathBuf,
@@ -55,6 +57,13 @@ impl Preparation {
     /// The manifest as it travels.
     pub fn compressed(&self) -> Bytes {
         self.compressed.get_or_init(|| snapshot::compress(&self.manifest).into()).clone()
+    }
+
+    /// Has recipes made of the large contents among these files, which were sent: once in a run, now that no machine waits.
+    fn record(self: &Arc<Self>, sent: Vec<u32>) -> Option<JoinHandle<()>> {
+        let recipes = self.recipes.clone().filter(|_| !sent.is_empty() && self.recorded.set(()).is_ok())?;
+        let snapshot = Arc::clone(&self.snapshot);
+        Some(tokio::task::spawn_blocking(move || snapshot.record(&sent, &recipes)))
     }
 }
 
@@ -94,6 +103,7 @@ pub struct Ground {
     pub cwd: String,
     /// The interpreter for workers and commands.
     pub python: String,
+    recording: Option<JoinHandle<()>>,
 }
 
 /// The interpreter of machines about which nothing is known.
@@ -122,8 +132,9 @@ pub async fn prepare(
     teller.tell(Event::Entered(Stage::Sync)).await;
     let before = link.outgoing.written;
     let synced = sync::sync(link, &preparation, booted.known, orders, teller).await?;
-    let Synced { tree, round_trips, from_others } = synced;
+    let Synced { tree, round_trips, sent, from_others } = synced;
     teller.tell(Event::Contents(Contents::Whole)).await;
+    let recording = preparation.record(sent);
     (timings.round_trips, timings.from_others) = (round_trips, from_others);
     timings.sent = link.outgoing.written - before;
     timings.ended("sync");
@@ -145,7 +156,7 @@ pub async fn prepare(
     timings.ended("init");
     link.enter(Stage::Serve);
     let python = chosen.unwrap_or_else(|| ANY_PYTHON.into());
-    let ground = Ground { preparation, mapping, cwd, python };
+    let ground = Ground { preparation, mapping, cwd, python, recording };
     let Booted { platform, cpus, home, .. } = booted;
     let (cwd, python, sys_path) = (ground.cwd.clone(), ground.python.clone(), ground.sys_path());
     Ok((Facts { platform, cpus, home, tree, cwd, python, sys_path, init_cached, timings }, ground))
@@ -245,6 +256,13 @@ impl Ground {
             remember: plan.remember,
             hold: plan.hold.map(|time| time.as_secs_f64()),
         })
+    }
+
+    /// Waits for what is made here of what the machine has.
+    pub async fn settle(self) {
+        if let Some(recording) = self.recording {
+            recording.await.ok();
+        }
     }
 
     pub fn sys_path(&self) -> Vec<String> {

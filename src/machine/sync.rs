@@ -4,11 +4,7 @@
 //! A machine tells in its first message which snapshots its trees have, so it is told the difference to one of them. It
 //! answers that the tree stands, or what it lacks. Never trusts it to have what it says: what it makes is verified there.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
-use std::time::Instant;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -16,13 +12,15 @@ use tokio::sync::mpsc;
 
 use super::{
     Command, Contents, Event, MachineError, Peer, Preparation, Supply, Teller,
-    link::{Link, Outgoing},
+    lanes::Lanes,
+    link::Link,
     prepare::refused,
+    sending::{Round, send, step},
     supply::supply,
 };
 use crate::{
-    protocol::runner::{FromRunner, Step, ToRunner},
-    snapshot::{self, Difference, Digest, Manifest, Parcel, Parcels, SnapshotError, Splice, Wanted},
+    protocol::runner::{FromRunner, ToRunner},
+    snapshot::{self, Difference, Digest, Manifest, Splice, Wanted},
 };
 
 /// What a machine most likely lacks is sent before it has asked if it is no more than this.
@@ -31,28 +29,18 @@ const FORESEEN: u64 = 1 << 20;
 /// Asked more often than this, a machine loses what it is sent.
 const ROUNDS: u32 = 5;
 
-/// Parcels that may wait for the wire.
-const PARCELS_WAITING: usize = 4;
-
-/// A wire that is faster than this, in bytes a second, gains nothing by compression.
-const WORTH_COMPRESSING: u64 = 40 << 20;
-
 /// How the snapshot came to lie on the machine.
 pub struct Synced {
     pub tree: String,
     pub round_trips: u32,
+    /// The files whose contents were sent from here.
+    pub sent: Vec<u32>,
     /// Bytes that came from other machines.
     pub from_others: u64,
 }
 
 /// As much as this is sent from here without asking.
 const SMALL: u64 = 64 << 10;
-
-/// What goes to the machine before it is asked to build.
-struct Round {
-    opening: Option<(ToRunner, Bytes)>,
-    wanted: Vec<Wanted>,
-}
 
 /// The blob of `need`.
 #[derive(Debug, Deserialize)]
@@ -72,6 +60,7 @@ pub async fn sync(
     let machine = link.machine().to_owned();
     let (mut round, base) = first_round(preparation, known).await;
     let (mut trip, mut from_others, mut rounds) = (0, 0, 0);
+    let (mut sent, mut lanes) = (Vec::new(), Lanes::new(link));
     while rounds < ROUNDS {
         trip += 1;
         let bytes = round.bytes(preparation);
@@ -79,7 +68,8 @@ pub async fn sync(
         let (message, body) = match supply {
             Supply::Here => {
                 rounds += 1;
-                send(link, preparation, round).await?
+                sent.extend(round.wanted.iter().map(|wanted| wanted.file));
+                send(link, &mut lanes, preparation, round).await?
             }
             Supply::Peer(peer) => {
                 let (bytes, message, body) = fetch(link, preparation, *peer).await?;
@@ -91,7 +81,7 @@ pub async fn sync(
             }
         };
         round = match message {
-            FromRunner::Built { tree, .. } => return Ok(Synced { tree, round_trips: trip, from_others }),
+            FromRunner::Built { tree, .. } => return Ok(Synced { tree, round_trips: trip, sent, from_others }),
             FromRunner::Need { manifest: true, .. } => {
                 Round { opening: Some(whole_manifest(preparation)), wanted: Vec::new() }
             }
@@ -109,16 +99,6 @@ pub async fn sync(
     }
     let detail = format!("after {ROUNDS} attempts it still lacks contents; is its disk in order?");
     Err(MachineError::Sync { machine, kind: "corrupt".into(), detail })
-}
-
-impl Round {
-    /// What it costs to send it, before compression.
-    fn bytes(&self, preparation: &Preparation) -> u64 {
-        let opening = self.opening.as_ref().map_or(0, |(_, blob)| blob.len() as u64);
-        let files = preparation.snapshot.manifest.files();
-        let sizes = self.wanted.iter().map(|wanted| files[wanted.file as usize].1.saturating_sub(wanted.arrived));
-        opening + sizes.sum::<u64>()
-    }
 }
 
 /// Has the machine get what it lacks, the manifest included, from another one. What did arrive counts: the answer is
@@ -192,13 +172,6 @@ fn difference(preparation: &Preparation, base: &Digest, difference: Difference) 
     (message, snapshot::compress(&difference.bytes).into())
 }
 
-fn step(step: &Splice) -> Step {
-    match *step {
-        Splice::Copy { start, length } => Step::Copy([start, length]),
-        Splice::Insert(length) => Step::Insert(length),
-    }
-}
-
 /// What one snapshot has and another lacks, and how large that is.
 fn lacking(new: &Manifest, old: &Manifest) -> (Vec<Wanted>, u64) {
     let mut total = 0;
@@ -225,83 +198,4 @@ fn asked_for(preparation: &Preparation, body: &[u8], base: Option<&Manifest>) ->
         old: before.get(&file).copied().flatten(),
     });
     Some(wanted.collect())
-}
-
-/// Sends a round and the order to build, and waits for the answer. A machine may refuse in the middle: a full disk need
-/// not be written to any further.
-async fn send(
-    link: &mut Link,
-    preparation: &Arc<Preparation>,
-    round: Round,
-) -> Result<(FromRunner, Bytes), MachineError> {
-    let machine = link.machine().to_owned();
-    let Link { outgoing, incoming, .. } = link;
-    let sending = async {
-        if let Some((message, blob)) = round.opening {
-            outgoing.send_with(&message, blob).await?;
-        }
-        send_contents(outgoing, preparation, round.wanted, &machine).await?;
-        outgoing.send(&ToRunner::Build { id: preparation.id.to_string() }).await
-    };
-    tokio::pin!(sending);
-    let mut sent = false;
-    loop {
-        tokio::select! {
-            result = &mut sending, if !sent => {
-                result?;
-                sent = true;
-            }
-            message = incoming.next() => return message,
-        }
-    }
-}
-
-/// Files are read and, where the wire is slow, compressed on a thread of their own, a few parcels ahead of the wire.
-async fn send_contents(
-    outgoing: &mut Outgoing,
-    preparation: &Arc<Preparation>,
-    wanted: Vec<Wanted>,
-    machine: &str,
-) -> Result<(), MachineError> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let (sender, mut parcels) = mpsc::channel::<Result<Parcel, SnapshotError>>(PARCELS_WAITING);
-    let rate = Arc::new(AtomicU64::new(u64::MAX));
-    let (reading, slow) = (Arc::clone(preparation), Arc::clone(&rate));
-    tokio::task::spawn_blocking(move || {
-        let snapshot = &reading.snapshot;
-        let mut parcels = match Parcels::new(&snapshot.manifest, &snapshot.sources, wanted, reading.recipes.clone()) {
-            Ok(parcels) => parcels,
-            Err(error) => return drop(sender.blocking_send(Err(error))),
-        };
-        let is_behind = || sender.capacity() == 0 && slow.load(Ordering::Relaxed) < WORTH_COMPRESSING;
-        while let Some(parcel) = parcels.next(is_behind()) {
-            if sender.blocking_send(parcel).is_err() {
-                return;
-            }
-        }
-    });
-    let (began, mut sent) = (Instant::now(), 0_u64);
-    while let Some(parcel) = parcels.recv().await {
-        let parcel = parcel.map_err(|source| MachineError::Source { machine: machine.to_owned(), source })?;
-        let (header, data) = message(parcel);
-        sent += data.len() as u64;
-        outgoing.send_large(&header, data).await?;
-        rate.store((sent as f64 / began.elapsed().as_secs_f64()) as u64, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-fn message(parcel: Parcel) -> (ToRunner, Bytes) {
-    match parcel {
-        Parcel::Pack { files, compressed, data } => (ToRunner::Pack { files, z: compressed }, data),
-        Parcel::Part { file, offset, compressed, data } => {
-            (ToRunner::Part { file, offset, z: compressed, from: None, ops: Vec::new() }, data)
-        }
-        Parcel::Patch { file, offset, old, steps, data } => {
-            let ops = steps.iter().map(step).collect();
-            (ToRunner::Part { file, offset, z: false, from: Some(old.to_string()), ops }, data)
-        }
-    }
 }

@@ -14,9 +14,10 @@ pub enum ToRunner {
     Hello { protocol: u32, run: String, base: String },
     Prepare { python: String, env: Value },
     Snapshot { id: String, key: String, base: Option<String>, ops: Vec<Step> },
-    Pack { files: Vec<u32>, z: bool },
-    Part { file: u32, offset: u64, z: bool, from: Option<String>, ops: Vec<Step> },
-    Build { id: String },
+    Lanes,
+    Pack { files: Vec<u32>, z: bool, place: Place },
+    Part { file: u32, offset: u64, z: bool, from: Option<String>, ops: Vec<Step>, place: Place },
+    Build { id: String, place: Place },
     Seed { id: String, secret: String, certificate: String, key: String, ports: (u16, u16) },
     FetchFrom { id: String, key: String, address: String, port: u16, pin: String, number: u64, token: String },
     Environment,
@@ -33,6 +34,9 @@ pub enum ToRunner {
     Signal { id: u32, signal: &'static str },
     Fetch { id: u32, globs: Vec<String>, cwd: String },
 }
+
+/// Where a message belongs among those that come over several channels; nothing where there is one.
+pub type Place = Option<u64>;
 
 /// How a text is made of another one that the machine has.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -116,6 +120,14 @@ pub enum FromRunner {
         id: String,
         tree: String,
         seconds: f64,
+    },
+    /// Where further channels are to report; without a path there can be none.
+    Lanes {
+        path: Option<String>,
+    },
+    /// A further channel can be used.
+    Lane {
+        number: u32,
     },
     /// Where it serves others; without an address it doesn't, or no longer.
     Seeding {
@@ -296,5 +308,10 @@ impl FromRunner {
             Self::Error { stage, .. } => stage == "environment",
             _ => false,
         }
+    }
+
+    /// Whether it is about further channels.
+    pub fn is_of_lanes(&self) -> bool {
+        matches!(self, Self::Lanes { .. } | Self::Lane { .. })
     }
 }

@@ -126,6 +126,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         key,
         remembered,
         recipes: cache::directory().ok().map(|directory| Recipes::new(&directory)),
+        recorded: OnceLock::new(),
         compressed: OnceLock::new(),
         snapshot: Arc::new(snapshot),
         scan: began.elapsed(),

@@ -3,16 +3,16 @@
 //! Streams: no file is ever in memory as a whole. Follows no link.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
+use bytes::Bytes;
 
-use super::digest::Digest;
+use super::digest::{ContentHasher, Digest, PIECE};
 use super::error::SnapshotError;
 use super::found::FileStat;
 
@@ -22,43 +22,66 @@ const PATIENCE: [Duration; 4] =
 
 const BUFFER: usize = 256 << 10;
 
-/// A content, and what the file looked like before and after it was read.
-pub type Hashed = (Digest, FileStat);
+/// From this size on a file is hashed by all threads together.
+const SHARED: u64 = 8 << 20;
 
-/// Hashes each file; nothing for one that has vanished. Results are in the order of the files.
-pub fn hash_all(files: &[&Path], threads: usize) -> Result<Vec<Option<Hashed>>, SnapshotError> {
-    let next = AtomicUsize::new(0);
+/// As many bytes of small contents are kept as they are read: they are probably sent next.
+const HELD: usize = 32 << 20;
+const SMALL: u64 = 64 << 10;
+
+/// What a look at all of a file gives: the name of its content and the content itself, if that is kept; or nothing if the
+/// file is of another size.
+type Read = Option<(Digest, Option<Bytes>)>;
+
+/// What was found out about a file.
+#[derive(Clone, Debug)]
+pub struct Hashed {
+    pub digest: Digest,
+    /// What it looked like before and after it was read.
+    pub stat: FileStat,
+    /// The content, if it is small and there was room for it.
+    pub held: Option<Bytes>,
+}
+
+/// Hashes each file, of which there are the sizes too; nothing for one that has vanished. Results are in the order of the
+/// files.
+pub fn hash_all(files: &[(&Path, u64)], threads: usize) -> Result<Vec<Option<Hashed>>, SnapshotError> {
+    let mut results = vec![None; files.len()];
+    let is_shared = |size: u64| threads > 1 && size >= SHARED;
+    let alone = || files.iter().enumerate().filter(|(_, (_, size))| !is_shared(*size));
+    let alone: Vec<_> = alone().map(|(index, (path, _))| (index, *path)).collect();
+    let (next, room) = (AtomicUsize::new(0), AtomicUsize::new(HELD));
     let work = || -> Result<Vec<(usize, Option<Hashed>)>, SnapshotError> {
         let mut buffer = vec![0; BUFFER];
         let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(path) = files.get(index) else {
-                return Ok(done);
-            };
-            let hashed = hash_stable(path, &mut buffer);
+        while let Some((index, path)) = alone.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let hashed = hash_stable(path, |file, size| streamed(file, size, &mut buffer, &room));
             if hashed.is_err() {
-                next.store(files.len(), Ordering::Relaxed);
+                next.store(alone.len(), Ordering::Relaxed);
             }
-            done.push((index, hashed?));
+            done.push((*index, hashed?));
         }
+        Ok(done)
     };
-    let threads = threads.clamp(1, files.len().max(1));
-    let portions = thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-        let own = work();
-        let joined = others.into_iter().map(|other| match other.join() {
-            Ok(portion) => portion,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        let joined: Vec<_> = joined.collect();
-        std::iter::once(own).chain(joined).collect::<Result<Vec<_>, _>>()
-    })?;
-    let mut results = vec![None; files.len()];
-    for (index, hashed) in portions.into_iter().flatten() {
+    let portions = on_threads(threads.clamp(1, alone.len().max(1)), work);
+    for (index, hashed) in portions.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten() {
         results[index] = hashed;
     }
+    for (index, (path, _)) in files.iter().enumerate().filter(|(_, (_, size))| is_shared(*size)) {
+        results[index] = hash_stable(path, |file, size| shared(file, size, threads))?;
+    }
     Ok(results)
+}
+
+/// What each thread answers, this one among them.
+fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let own = work();
+        let joined =
+            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        std::iter::once(own).chain(joined.collect::<Vec<_>>()).collect()
+    })
 }
 
 /// Opens a file for reading. Never blocks on a pipe and never follows a link that took its place.
@@ -67,10 +90,13 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "no event tells that another program has finished writing a file")]
-fn hash_stable(path: &Path, buffer: &mut [u8]) -> Result<Option<Hashed>, SnapshotError> {
+fn hash_stable(
+    path: &Path,
+    mut hash: impl FnMut(&File, u64) -> io::Result<Read>,
+) -> Result<Option<Hashed>, SnapshotError> {
     let unreadable = |source| SnapshotError::Unreadable { path: path.into(), source };
     for pause in PATIENCE.iter().map(Some).chain([None]) {
-        match hash_once(path, buffer) {
+        match hash_once(path, &mut hash) {
             Ok(Some(hashed)) => return Ok(Some(hashed)),
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -85,32 +111,66 @@ fn hash_stable(path: &Path, buffer: &mut [u8]) -> Result<Option<Hashed>, Snapsho
 }
 
 /// None if the file changed while it was read, or if it isn't a file any more.
-fn hash_once(path: &Path, buffer: &mut [u8]) -> io::Result<Option<Hashed>> {
-    let mut file = open(path)?;
+fn hash_once(path: &Path, hash: &mut impl FnMut(&File, u64) -> io::Result<Read>) -> io::Result<Option<Hashed>> {
+    let file = open(path)?;
     let before = file.metadata()?;
     if !before.is_file() {
         return Ok(None);
     }
     let before = FileStat::of(&before);
-    let mut hasher = Sha256::new();
-    let mut length = 0;
-    loop {
-        match file.read(buffer) {
-            Ok(0) => break,
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-                length += read as u64;
-                if length > before.size {
-                    return Ok(None);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+    let content = hash(&file, before.size)?;
+    let after = FileStat::of(&file.metadata()?);
+    Ok(content.filter(|_| before == after).map(|(digest, held)| Hashed { digest, stat: before, held }))
+}
+
+fn streamed(file: &File, size: u64, buffer: &mut [u8], room: &AtomicUsize) -> io::Result<Read> {
+    let mut hasher = ContentHasher::default();
+    let mut left = size;
+    while left > 0 {
+        // What is beyond the size shows when the file is looked at once more.
+        let length = left.min(buffer.len() as u64) as usize;
+        match file.read_exact_at(&mut buffer[..length], size - left) {
+            Ok(()) if size <= SMALL => return Ok(Some((Digest::of(&buffer[..length]), hold(&buffer[..length], room)))),
+            Ok(()) => hasher.update(&buffer[..length]),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
         }
+        left -= length as u64;
     }
-    let after = FileStat::of(&file.metadata()?);
-    let still = before == after && length == before.size;
-    Ok(still.then(|| (Digest::finish(hasher), before)))
+    Ok(Some((hasher.finish(), None)))
+}
+
+fn hold(content: &[u8], room: &AtomicUsize) -> Option<Bytes> {
+    let taken = room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(content.len()));
+    taken.is_ok().then(|| Bytes::copy_from_slice(content))
+}
+
+/// The same, by several threads, each of which takes the next piece.
+fn shared(file: &File, size: u64, threads: usize) -> io::Result<Read> {
+    let next = AtomicUsize::new(0);
+    let work = || -> io::Result<Vec<(usize, Digest)>> {
+        let mut buffer = vec![0; PIECE];
+        let mut done = Vec::new();
+        loop {
+            let piece = next.fetch_add(1, Ordering::Relaxed);
+            let offset = (piece * PIECE) as u64;
+            if offset >= size {
+                return Ok(done);
+            }
+            let piece_buffer = &mut buffer[..(size - offset).min(PIECE as u64) as usize];
+            file.read_exact_at(piece_buffer, offset)?;
+            done.push((piece, Digest::of(piece_buffer)));
+        }
+    };
+    let portions = on_threads(threads, work).into_iter().collect::<io::Result<Vec<_>>>();
+    let mut pieces = match portions {
+        Ok(portions) => portions.concat(),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    pieces.sort_unstable_by_key(|(piece, _)| *piece);
+    let pieces: Vec<_> = pieces.into_iter().map(|(_, digest)| digest).collect();
+    Ok(Some((Digest::of_pieces(&pieces), None)))
 }
 
 #[cfg(test)]
@@ -126,11 +186,13 @@ mod tests {
         for (number, path) in paths.iter().enumerate().filter(|(number, _)| *number != 7) {
             std::fs::write(path, number.to_string()).unwrap();
         }
-        let borrowed: Vec<_> = paths.iter().map(|path| path.as_path()).collect();
+        let borrowed: Vec<_> = paths.iter().map(|path| (path.as_path(), 3)).collect();
         let hashed = hash_all(&borrowed, 3).unwrap();
         for (number, hashed) in hashed.iter().enumerate() {
             let expected = (number != 7).then(|| Digest::of(number.to_string().as_bytes()));
-            assert_eq!(hashed.as_ref().map(|(digest, _)| *digest), expected);
+            assert_eq!(hashed.as_ref().map(|hashed| hashed.digest), expected);
+            let held = hashed.as_ref().and_then(|hashed| hashed.held.as_deref());
+            assert_eq!(held, expected.map(|_| number.to_string()).as_ref().map(String::as_bytes));
         }
     }
 
@@ -138,23 +200,39 @@ mod tests {
     fn a_file_that_never_holds_still_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("growing.log");
+        const SIZE: u64 = 256 << 20;
         // Large enough that the other thread gets its turn, however busy the machine is.
-        std::fs::File::create(&path).unwrap().set_len(256 << 20).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(SIZE).unwrap();
         let stop = AtomicBool::new(false);
-        let error = thread::scope(|scope| {
+        let (alone, together) = thread::scope(|scope| {
             scope.spawn(|| {
                 let mut file = OpenOptions::new().append(true).open(&path).unwrap();
                 while !stop.load(Ordering::Relaxed) {
                     io::Write::write_all(&mut file, b"line\n").unwrap();
                 }
             });
-            let result = hash_all(&[&path], 1);
+            let results = (hash_all(&[(&path, SIZE)], 1), hash_all(&[(&path, SIZE)], 2));
             stop.store(true, Ordering::Relaxed);
-            result
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("growing.log"), "{error}");
-        assert!(matches!(error, SnapshotError::Changing { .. }));
+            results
+        });
+        for error in [alone.unwrap_err(), together.unwrap_err()] {
+            assert!(error.to_string().contains("growing.log"), "{error}");
+            assert!(matches!(error, SnapshotError::Changing { .. }));
+        }
+    }
+
+    #[test]
+    fn several_threads_arrive_at_the_same_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("large");
+        for size in [SHARED as usize, SHARED as usize + 1, 11 * PIECE - 1] {
+            let content: Vec<u8> = (0..size).map(|place| (place % 251) as u8).collect();
+            std::fs::write(&path, &content).unwrap();
+            for threads in [1, 2, 5] {
+                let hashed = hash_all(&[(&path, size as u64)], threads).unwrap();
+                assert_eq!(hashed[0].as_ref().unwrap().digest, Digest::of_content(&content));
+            }
+        }
     }
 
     #[test]
@@ -162,6 +240,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("link");
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
-        assert!(matches!(hash_all(&[&path], 1), Err(SnapshotError::Changing { .. })));
+        assert!(matches!(hash_all(&[(&path, 11)], 1), Err(SnapshotError::Changing { .. })));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::digest::Digest;
 
-const HEADER: &[u8] = b"cloudist-manifest 1\n";
+const HEADER: &[u8] = b"cloudist-manifest 2\n";
 
 /// A path inside a snapshot: raw bytes, parts joined by `/`, no part empty, `.` or `..`.
 pub type SnapshotPath = Vec<u8>;

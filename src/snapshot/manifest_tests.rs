@@ -29,7 +29,7 @@ fn the_bytes_are_fixed() {
         (b"0/p/logs", Node::EmptyDirectory),
     ]);
     let expected = [
-        b"cloudist-manifest 1\n".as_slice(),
+        b"cloudist-manifest 2\n".as_slice(),
         b"f 0 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0/p/a b\nc\0",
         b"d 0/p/logs\0",
         b"x 1 3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d 0/p/run.sh\0",
@@ -85,9 +85,9 @@ fn a_directory_with_entries_is_not_listed() {
 fn only_canonical_bytes_are_read() {
     let hash = Digest::of(b"");
     let record = |path: &str| format!("f 0 {hash} {path}\0");
-    let header = "cloudist-manifest 1\n";
+    let header = "cloudist-manifest 2\n";
     let read = |text: String| Manifest::parse(text.as_bytes()).unwrap_err();
-    assert_eq!(read("cloudist-manifest 2\n".into()), ManifestError::Version);
+    assert_eq!(read("cloudist-manifest 3\n".into()), ManifestError::Version);
     assert_eq!(read(String::new()), ManifestError::Version);
     let unordered = format!("{header}{}{}", record("b"), record("a"));
     assert_eq!(read(unordered), ManifestError::Unordered { record: 1 });

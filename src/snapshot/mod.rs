@@ -18,6 +18,7 @@ mod remembered;
 mod roots;
 mod rules;
 mod scan;
+mod source;
 mod splice;
 mod stat_cache;
 mod tracked;
@@ -33,6 +34,7 @@ pub use recipe::Recipes;
 pub use remembered::Remembered;
 pub use rules::IGNORE_FILE;
 pub use scan::{Request, Snapshot, Sources, take};
+pub use source::Source;
 pub use splice::{Difference, Splice};
 
 #[cfg(test)]

@@ -1,29 +1,29 @@
 //! Puts the contents that a machine lacks into parcels for the wire: many small ones in one, a large one in many.
 //!
-//! Reads files, so it blocks; knows no frame and no connection. No content is ever completed
-//! whose bytes don't have the hash that the manifest promised.
+//! Reads files, so it blocks; knows no frame and no connection. No content is ever completed of a file that has
+//! changed, as far as that shows; the machine hashes what arrives.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
 
 use bytes::Bytes;
 use flate2::write::ZlibEncoder;
 use flate2::{Compress, Compression, FlushCompress, Status};
-use sha2::{Digest as _, Sha256};
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
 
-use super::digest::Digest;
+use super::digest::{Digest, PIECE};
 use super::error::SnapshotError;
-use super::hashing;
 use super::manifest::Manifest;
-use super::recipe::{Chunker, LARGE, Patching, Recipe, Recipes};
+use super::recipe::{LARGE, Patching, Recipe, Recipes};
 use super::scan::Sources;
+use super::source::{Check, Source};
 use super::splice::Splice;
 
-/// How much goes into one parcel; a content that is larger gets several.
-pub const PARCEL: usize = 1 << 20;
+/// How much goes into one parcel; a content that is larger gets several. Whole pieces can be hashed as they arrive.
+pub const PARCEL: usize = PIECE;
 
 /// The first parcel is small, so that the machine has something to do early.
 const FIRST_PARCEL: usize = 64 << 10;
@@ -64,7 +64,7 @@ struct Content {
     wanted: Wanted,
     digest: Digest,
     size: u64,
-    path: PathBuf,
+    source: Source,
 }
 
 impl Parcels {
@@ -78,8 +78,8 @@ impl Parcels {
         let files = manifest.files();
         let waiting = wanted.into_iter().map(|wanted| {
             let (digest, size) = *files.get(wanted.file as usize).ok_or(SnapshotError::UnknownFile(wanted.file))?;
-            let path = sources.get(&digest).ok_or(SnapshotError::UnknownFile(wanted.file))?.clone();
-            Ok(Content { wanted, digest, size, path })
+            let source = sources.get(&digest).ok_or(SnapshotError::UnknownFile(wanted.file))?.clone();
+            Ok(Content { wanted, digest, size, source })
         });
         Ok(Self {
             waiting: waiting.collect::<Result<_, SnapshotError>>()?,
@@ -104,7 +104,7 @@ impl Parcels {
 
     fn advance(&mut self, compress: bool) -> Result<Option<Parcel>, SnapshotError> {
         if let Some((mut patching, content)) = self.patching.take() {
-            let piece = patching.next(PARCEL as u64).map_err(|error| read_error(&content.path, error))?;
+            let piece = patching.next(PARCEL as u64).map_err(|error| content.source.unreadable(error))?;
             if let Some((offset, steps, data)) = piece {
                 let (file, old) = (content.wanted.file, patching.old);
                 self.patching = Some((patching, content));
@@ -122,21 +122,12 @@ impl Parcels {
                 self.patching = Some((patching, content));
                 return self.advance(compress);
             }
-            let recorded = content.size >= LARGE && self.recipes.is_some();
-            self.current = Some(Reading::start(content, recorded.then(Chunker::default))?);
+            self.current = Some(Reading::start(content)?);
         }
         let Some(mut reading) = self.current.take() else { return Ok(None) };
         let parcel = reading.next_part(&mut self.engine, compress)?;
-        match (reading.offset < reading.content.size, self.recipes.as_ref(), reading.chunker.take()) {
-            (true, _, chunker) => {
-                reading.chunker = chunker;
-                self.current = Some(reading);
-            }
-            // Without its recipe the next edit costs more on the wire, and is just as right.
-            (false, Some(recipes), Some(chunker)) => {
-                recipes.save(&reading.content.digest, &chunker.finish()).ok();
-            }
-            _ => {}
+        if reading.offset < reading.content.size {
+            self.current = Some(reading);
         }
         Ok(Some(parcel))
     }
@@ -148,12 +139,17 @@ impl Parcels {
             if content.size > PARCEL as u64 || (!files.is_empty() && data.len() + content.size as usize > self.limit) {
                 break;
             }
-            let Content { wanted, digest, size, path } = self.waiting.pop_front().expect("there is a front");
-            let start = data.len();
-            let file = hashing::open(&path).map_err(|error| read_error(&path, error))?;
-            file.take(size + 1).read_to_end(&mut data).map_err(|error| read_error(&path, error))?;
-            if (data.len() - start) as u64 != size || Digest::of(&data[start..]) != digest {
-                return Err(SnapshotError::Changed { path });
+            let Content { wanted, digest, size, source } = self.waiting.pop_front().expect("there is a front");
+            match &source.held {
+                Some(content) => data.extend_from_slice(content),
+                None => {
+                    let start = data.len();
+                    let (file, _) = source.open()?;
+                    file.take(size + 1).read_to_end(&mut data).map_err(|error| source.unreadable(error))?;
+                    if (data.len() - start) as u64 != size || Digest::of(&data[start..]) != digest {
+                        return Err(source.changed());
+                    }
+                }
             }
             files.push(wanted.file);
         }
@@ -164,16 +160,16 @@ impl Parcels {
 
     /// A large content in terms of the one that the machine has, if it is known what that was made of.
     fn patch(&self, content: &Content) -> Result<Option<Patching>, SnapshotError> {
-        let Content { wanted, digest, size, path } = content;
+        let Content { wanted, digest, size, source } = content;
         let (Some(recipes), Some(old), true) = (&self.recipes, wanted.old, *size >= LARGE && wanted.arrived == 0)
         else {
             return Ok(None);
         };
         let Some(before) = recipes.load(&old) else { return Ok(None) };
-        let file = hashing::open(path).map_err(|error| read_error(path, error))?;
-        let after = Recipe::of(&file).map_err(|error| read_error(path, error))?;
+        let (file, _) = source.open()?;
+        let after = Recipe::of(&file).map_err(|error| source.unreadable(error))?;
         if after.size() != *size {
-            return Err(SnapshotError::Changed { path: path.clone() });
+            return Err(source.changed());
         }
         recipes.save(digest, &after).ok();
         let patching = Patching::new(file, old, after.differences(&before));
@@ -211,18 +207,18 @@ struct Reading {
     content: Content,
     offset: u64,
     file: File,
-    hasher: Sha256,
-    chunker: Option<Chunker>,
+    check: Check,
     /// Turns false with the first piece that did not get smaller: the rest won't either.
     compressible: bool,
 }
 
 impl Reading {
-    /// What has arrived already is hashed again, and not sent.
-    fn start(content: Content, chunker: Option<Chunker>) -> Result<Self, SnapshotError> {
-        let file = hashing::open(&content.path).map_err(|error| read_error(&content.path, error))?;
+    /// What has arrived already is not sent, and read only if all has to be hashed once more.
+    fn start(content: Content) -> Result<Self, SnapshotError> {
+        let (file, check) = content.source.open()?;
         let arrived = content.wanted.arrived.min(content.size.saturating_sub(1));
-        let mut reading = Self { content, offset: 0, file, hasher: Sha256::new(), chunker, compressible: true };
+        let offset = if matches!(check, Check::Hash(_)) { 0 } else { arrived };
+        let mut reading = Self { content, offset, file, check, compressible: true };
         while reading.offset < arrived {
             reading.read((arrived - reading.offset).min(PARCEL as u64))?;
         }
@@ -230,38 +226,37 @@ impl Reading {
     }
 
     fn read(&mut self, length: u64) -> Result<Vec<u8>, SnapshotError> {
-        let path = &self.content.path;
-        let mut data = Vec::with_capacity(length as usize);
-        let read = (&self.file).take(length).read_to_end(&mut data);
-        if read.map_err(|error| read_error(path, error))? as u64 != length {
-            return Err(SnapshotError::Changed { path: path.clone() });
+        let length = length as usize;
+        let mut data = Vec::with_capacity(length);
+        while data.len() < length {
+            let offset = self.offset + data.len() as u64;
+            match pread(&self.file, spare_capacity(&mut data), offset) {
+                Ok(0) => return Err(self.content.source.changed()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(self.content.source.unreadable(error.into())),
+            }
         }
-        self.hasher.update(&data);
-        if let Some(chunker) = &mut self.chunker {
-            chunker.feed(&data);
-        }
-        self.offset += length;
+        data.truncate(length);
+        self.check.take(&data);
+        self.offset += length as u64;
         Ok(data)
     }
 
-    /// The next piece; the last one only if everything had the right hash.
+    /// The next piece; the last one only if the file is still the one that was hashed.
     fn next_part(&mut self, engine: &mut Compress, compress: bool) -> Result<Parcel, SnapshotError> {
         let offset = self.offset;
         let data = self.read((self.content.size - offset).min(PARCEL as u64))?;
-        if self.offset == self.content.size && Digest::finish(self.hasher.clone()) != self.content.digest {
-            return Err(SnapshotError::Changed { path: self.content.path.clone() });
+        if self.offset == self.content.size {
+            let check = std::mem::replace(&mut self.check, Check::Hash(Box::default()));
+            let agrees = check.agrees(&self.file, self.content.digest);
+            if !agrees.map_err(|error| self.content.source.unreadable(error))? {
+                return Err(self.content.source.changed());
+            }
         }
         let tried = compress && self.compressible;
         let (compressed, data) = packed(engine, data, tried);
         self.compressible = compressed || !tried;
         Ok(Parcel::Part { file: self.content.wanted.file, offset, compressed, data })
-    }
-}
-
-fn read_error(path: &Path, error: io::Error) -> SnapshotError {
-    match error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ELOOP) {
-        true => SnapshotError::Changed { path: path.into() },
-        false => SnapshotError::Unreadable { path: path.into(), source: error },
     }
 }
 

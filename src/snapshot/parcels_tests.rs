@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::super::found::FileStat;
 use super::super::manifest::{Mode, Node};
 use super::*;
 
@@ -17,9 +18,9 @@ fn project(contents: &[&[u8]]) -> Project {
     for (number, content) in contents.iter().enumerate() {
         let path = directory.path().join(number.to_string());
         std::fs::write(&path, content).unwrap();
-        let (digest, size) = (Digest::of(content), content.len() as u64);
+        let (digest, size) = (Digest::of_content(content), content.len() as u64);
         entries.push((number.to_string().into_bytes(), Node::File { digest, size, mode: Mode::Plain }));
-        sources.insert(digest, path);
+        sources.insert(digest, Source { path, settled: None, held: None });
     }
     Project { directory, manifest: Manifest::new(entries).unwrap(), sources }
 }
@@ -118,14 +119,15 @@ fn an_edit_of_a_large_content_costs_little_once_its_recipe_is_known() {
     let cache = tempfile::tempdir().unwrap();
     let recipes = Recipes::new(cache.path());
     let before = project(&[&old]);
-    assert!(all(before.parcels_from(&[0], 0, Some(recipes.clone())), false).iter().all(Result::is_ok));
+    let (name, source) = before.sources.iter().next().unwrap();
+    recipes.record(name, source).unwrap();
     let after = project(&[&new]);
-    let wanted = Wanted { file: 0, arrived: 0, old: Some(Digest::of(&old)) };
+    let wanted = Wanted { file: 0, arrived: 0, old: Some(Digest::of_content(&old)) };
     let parcels = Parcels::new(&after.manifest, &after.sources, [wanted], Some(recipes.clone())).unwrap();
     let (mut made, mut sent) = (Vec::<u8>::new(), 0);
     for parcel in all(parcels, true) {
         let Parcel::Patch { offset, old: from, steps, data, .. } = parcel.unwrap() else { panic!() };
-        assert_eq!((offset, from), (made.len() as u64, Digest::of(&old)));
+        assert_eq!((offset, from), (made.len() as u64, Digest::of_content(&old)));
         sent += data.len();
         let mut data = &data[..];
         for step in steps {
@@ -136,7 +138,45 @@ fn an_edit_of_a_large_content_costs_little_once_its_recipe_is_known() {
         }
     }
     assert!(made == new && sent < 1 << 20, "{sent}");
-    assert_eq!(recipes.load(&Digest::of(&new)).unwrap().size(), new.len() as u64);
+    assert_eq!(recipes.load(&Digest::of_content(&new)).unwrap().size(), new.len() as u64);
+}
+
+#[test]
+fn a_file_that_looks_the_same_is_not_hashed_again_and_one_that_does_not_is_never_completed() {
+    let content = noise(3 * PARCEL + 10);
+    let mut project = project(&[&content]);
+    let path = project.path(0);
+    let source = project.sources.values_mut().next().unwrap();
+    source.settled = Some(FileStat::of(&std::fs::metadata(&path).unwrap()));
+    let mut parcels = project.parcels_from(&[0], 2 * PARCEL as u64, None);
+    let Some(Ok(Parcel::Part { offset, data, .. })) = parcels.next(false) else { panic!() };
+    assert!((offset, &data[..]) == (2 * PARCEL as u64, &content[2 * PARCEL..3 * PARCEL]));
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_all(b"edit").unwrap();
+    assert!(matches!(parcels.next(false), Some(Err(SnapshotError::Changed { .. }))));
+    assert!(parcels.next(false).is_none());
+    let (name, source) = project.sources.iter().next().unwrap();
+    assert!(matches!(source.open(), Err(SnapshotError::Changed { .. })));
+    assert!(!source.has(*name));
+}
+
+#[test]
+fn what_was_kept_of_small_contents_is_sent_though_the_file_has_gone() {
+    let mut project = project(&[b"one"]);
+    project.sources.values_mut().for_each(|source| source.held = Some(Bytes::from_static(b"one")));
+    std::fs::remove_file(project.path(0)).unwrap();
+    let pack = Parcel::Pack { files: vec![0], compressed: false, data: Bytes::from_static(b"one") };
+    assert_eq!(all(project.parcels(&[0]), false).into_iter().map(Result::unwrap).collect::<Vec<_>>(), [pack]);
+}
+
+#[test]
+fn no_recipe_is_made_of_another_content() {
+    let project = project(&[&noise(9 << 20)]);
+    let cache = tempfile::tempdir().unwrap();
+    let recipes = Recipes::new(cache.path());
+    let (name, source) = project.sources.iter().next().unwrap();
+    std::fs::write(project.path(0), noise(8 << 20)).unwrap();
+    recipes.record(name, source).unwrap_err();
+    assert!(recipes.load(name).is_none());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a large content is made of: chunks whose bounds follow from the content, so that an edit changes few of them.
 //!
-//! Recipes are kept for contents that were sent; the next version is then described by what it shares with them. A chunk's
-//! hash is for finding, not for trusting: what a machine makes of chunks has to have the right SHA-256.
+//! Recipes are kept for contents that a machine has; the next version is then described by what it shares with them. A
+//! chunk's hash is for finding, not for trusting: what a machine makes of chunks has to have the right hash.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -15,6 +15,7 @@ use fastcdc::v2020::FastCDC;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::digest::Digest;
+use super::source::Source;
 use super::splice::{Difference, Splice};
 
 /// From this size on a content is worth a recipe.
@@ -25,7 +26,7 @@ const AVERAGE: usize = 64 << 10;
 const MOST: usize = 256 << 10;
 
 /// How many recipes are kept.
-const KEPT: usize = 64;
+pub const KEPT: usize = 64;
 
 const HEADER: &[u8] = b"cloudist-recipe 1\n";
 
@@ -135,6 +136,29 @@ impl Recipes {
 
     pub fn load(&self, content: &Digest) -> Option<Recipe> {
         Recipe::parse(&fs::read(self.path(content)).ok()?)
+    }
+
+    /// Makes the recipe of a content, unless it is known.
+    pub fn record(&self, content: &Digest, source: &Source) -> io::Result<()> {
+        if let Ok(known) = File::open(self.path(content)) {
+            return known.set_modified(SystemTime::now());
+        }
+        let (mut file, mut check) = source.open().map_err(io::Error::other)?;
+        let mut chunker = Chunker::default();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                length => {
+                    check.take(&buffer[..length]);
+                    chunker.feed(&buffer[..length]);
+                }
+            }
+        }
+        if !check.agrees(&file, *content)? {
+            return Err(io::Error::other(source.changed()));
+        }
+        self.save(content, &chunker.finish())
     }
 
     pub fn save(&self, content: &Digest, recipe: &Recipe) -> io::Result<()> {

@@ -10,12 +10,14 @@ use super::digest::Digest;
 use super::error::{SnapshotError, Warning};
 use super::extra::{self, Extra};
 use super::found::{FileStat, Findings, Found, Timestamp};
-use super::hashing;
+use super::hashing::{self, Hashed};
 use super::limits::{self, Limits};
 use super::links;
 use super::manifest::{Manifest, Node};
 use super::mapping::Layout;
+use super::recipe::{self, LARGE, Recipes};
 use super::roots::{self, Place, Wishes};
+use super::source::Source;
 use super::stat_cache::{self, StatCache};
 use super::tracked;
 use super::walk::{Bounds, Ignoring, walk};
@@ -51,7 +53,7 @@ pub struct Snapshot {
 }
 
 /// A local file for each content.
-pub type Sources = HashMap<Digest, PathBuf>;
+pub type Sources = HashMap<Digest, Source>;
 
 /// Takes a snapshot. Blocks on the disk; run it on a thread that may.
 pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
@@ -112,8 +114,12 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
                 continue;
             }
             Found::File { source, .. } => match contents.get(source.as_path()) {
-                Some((digest, stat)) => {
-                    sources.entry(*digest).or_insert_with(|| source.clone());
+                Some(Hashed { digest, stat, held }) => {
+                    sources.entry(*digest).or_insert_with(|| Source {
+                        path: source.clone(),
+                        settled: stat_cache::is_settled(stat, started).then_some(*stat),
+                        held: held.clone(),
+                    });
                     Node::File { digest: *digest, size: stat.size, mode: stat.mode }
                 }
                 None => continue,
@@ -127,6 +133,30 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
     warnings.sort();
     warnings.dedup();
     Ok(Snapshot { manifest, layout: plan.layout, sources, warnings })
+}
+
+impl Snapshot {
+    /// Has a recipe made of each large content among these files, so that an edit of it needs not be sent as a whole.
+    pub fn record(&self, files: &[u32], recipes: &Recipes) {
+        let large = self.sources_of(files).filter(|(_, size, _)| *size >= LARGE);
+        for (digest, _, source) in large.take(recipe::KEPT) {
+            // Without its recipe the next edit costs more on the wire, and is just as right.
+            recipes.record(&digest, source).ok();
+        }
+    }
+
+    /// One of these files that doesn't have the content any more that it had, though it may look as if it did.
+    pub fn changed(&self, files: &[u32]) -> Option<SnapshotError> {
+        let changed = self.sources_of(files).find(|(digest, _, source)| !source.has(*digest))?;
+        Some(changed.2.changed())
+    }
+
+    /// Content, size and source of each.
+    fn sources_of(&self, files: &[u32]) -> impl Iterator<Item = (Digest, u64, &Source)> {
+        let contents = self.manifest.files();
+        let named = files.iter().filter_map(move |file| contents.get(*file as usize).copied());
+        named.filter_map(|(digest, size)| Some((digest, size, self.sources.get(&digest)?)))
+    }
 }
 
 impl Request {
@@ -204,7 +234,7 @@ fn read_contents<'a>(
     findings: &'a Findings,
     started: Timestamp,
     warnings: &mut Vec<Warning>,
-) -> Result<HashMap<&'a Path, hashing::Hashed>, SnapshotError> {
+) -> Result<HashMap<&'a Path, Hashed>, SnapshotError> {
     let location = request.cache_dir.as_ref().map(|cache_dir| StatCache::location(cache_dir, rootdir));
     let cache = location.as_deref().map(StatCache::load).unwrap_or_default();
     let mut contents = HashMap::new();
@@ -212,17 +242,17 @@ fn read_contents<'a>(
     for (_, source, stat) in files(findings) {
         match cache.get(source, stat) {
             Some(digest) => {
-                contents.insert(source, (digest, *stat));
+                contents.insert(source, Hashed { digest, stat: *stat, held: None });
             }
-            None => unknown.push(source),
+            None => unknown.push((source, stat.size)),
         }
     }
     let hashed = hashing::hash_all(&unknown, request.threads)?;
-    contents.extend(unknown.into_iter().zip(hashed).filter_map(|(source, hashed)| Some((source, hashed?))));
+    contents.extend(unknown.into_iter().zip(hashed).filter_map(|((source, _), hashed)| Some((source, hashed?))));
 
     if let Some(location) = location {
-        let settled = contents.iter().filter(|(_, (_, stat))| stat_cache::is_settled(stat, started));
-        let settled: Vec<_> = settled.map(|(source, (digest, stat))| (*source, *stat, *digest)).collect();
+        let settled = contents.iter().filter(|(_, hashed)| stat_cache::is_settled(&hashed.stat, started));
+        let settled: Vec<_> = settled.map(|(source, hashed)| (*source, hashed.stat, hashed.digest)).collect();
         if !cache.holds_exactly(&settled)
             && let Err(error) = StatCache::save(&location, &settled, started)
         {

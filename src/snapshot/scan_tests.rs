@@ -87,7 +87,7 @@ fn links(snapshot: &Snapshot) -> BTreeMap<String, String> {
 
 fn content(snapshot: &Snapshot, path: &str) -> Vec<u8> {
     match snapshot.manifest.get(path.as_bytes()) {
-        Some(Node::File { digest, .. }) => fs::read(&snapshot.sources[digest]).unwrap(),
+        Some(Node::File { digest, .. }) => fs::read(&snapshot.sources[digest].path).unwrap(),
         other => panic!("{path}: {other:?}"),
     }
 }

@@ -14,7 +14,7 @@ use super::digest::Digest;
 use super::found::{FileStat, Timestamp};
 use super::manifest::Mode;
 
-const HEADER: &[u8] = b"cloudist-stat 1\n";
+const HEADER: &[u8] = b"cloudist-stat 2\n";
 
 /// The coarsest clock of a file system that is still met, and some allowance for a server's clock.
 const SETTLED: i128 = 3_000_000_000;
@@ -130,7 +130,7 @@ mod tests {
     fn damage_means_empty() {
         let directory = tempfile::tempdir().unwrap();
         let location = directory.path().join("cache");
-        for content in [&b"junk"[..], b"cloudist-stat 2\n", b"cloudist-stat 1\n1 2 x\0", b"cloudist-stat 1\n1 2\0"] {
+        for content in [&b"junk"[..], b"cloudist-stat 1\n", b"cloudist-stat 2\n1 2 x\0", b"cloudist-stat 2\n1 2\0"] {
             std::fs::write(&location, content).unwrap();
             assert!(StatCache::load(&location).holds_exactly(&[]));
         }

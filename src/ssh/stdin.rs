@@ -41,6 +41,11 @@ impl ChildStdin {
         Ok(())
     }
 
+    /// How many more pieces it takes without waiting.
+    pub fn room(&self) -> usize {
+        self.pieces.capacity()
+    }
+
     /// Ends the command's input once all that was written is sent.
     pub fn close(self) {}
 }

@@ -55,14 +55,21 @@ def sha256(data=b""):
     return hashlib.sha256(data)
 
 
-def digest_of(descriptor):
-    """The hash of what is in an open file from where it stands, and its length."""
-    digest = sha256()
-    size = 0
+def hasher_of(descriptor, size=0):
+    """A hasher that has taken what is in an open file from where it stands, and how much that was. More may follow; with
+    the `size` of all, on threads if that is worth it."""
+    from .digests import Hasher
+
+    hasher, taken = Hasher(size), 0
     for piece in iter(lambda: os.read(descriptor, PIECE), b""):
-        digest.update(piece)
-        size += len(piece)
-    return digest, size
+        hasher.update(piece)
+        taken += len(piece)
+    return hasher, taken
+
+
+def digest_of(descriptor, size=0):
+    """The name of the content of an open file, from where that stands."""
+    return hasher_of(descriptor, size)[0].name()
 
 
 def restore(path, digest, size, mode, mtime):
@@ -75,7 +82,7 @@ def restore(path, digest, size, mode, mtime):
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size != size or status.st_nlink != 1:
             return None
-        if digest_of(descriptor)[0].hexdigest().encode() != digest:
+        if digest_of(descriptor, size) != digest:
             return None
         return settled(descriptor, mode, mtime)
     finally:
@@ -114,14 +121,16 @@ def _transfer(source, target, size):
         # What was cloned is what has to be right.
         again = os.open("/dev/fd/%d" % target, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return digest_of(again)[0].hexdigest().encode()
+            return digest_of(again, size)
         finally:
             os.close(again)
-    digest = sha256()
+    from .digests import Hasher
+
+    hasher = Hasher(size)
     for piece in iter(lambda: os.read(source, PIECE), b""):
-        digest.update(piece)
+        hasher.update(piece)
         write_all(target, piece)
-    return digest.hexdigest().encode()
+    return hasher.name()
 
 
 def _clone(source, target):

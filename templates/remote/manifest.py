@@ -11,7 +11,7 @@ from itertools import islice
 
 from .faults import StoreError
 
-HEADER = b"cloudist-manifest 1\n"
+HEADER = b"cloudist-manifest 2\n"
 LIMIT = 512 << 20
 EXECUTABLE = b"x "
 

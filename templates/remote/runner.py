@@ -24,6 +24,8 @@ MAGIC = b"\0cloudist-runner 1\n"
 FRAME_LIMIT = 64 << 20
 MOMENT = 0.012
 LENGTH = struct.Struct(">I")
+# A frame longer than this is read into a buffer of its own, which then is its blob.
+LARGE = 64 << 10
 PACKAGE = "_cloudist"
 
 
@@ -41,6 +43,45 @@ class Frames:
 
     def __init__(self):
         self._buffer = bytearray()
+        self._large = self._rest = None
+
+    def receive(self, descriptor):
+        """The whole frames that come of what can be read at once. Raises EOFError at the end."""
+        if self._rest is None:
+            data = read_some(descriptor)
+            if data == b"":
+                raise EOFError
+            yield from self.feed(data or b"")
+            self._expect_large()
+            return
+        try:
+            count = os.readv(descriptor, [self._rest])
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        if not count:
+            raise EOFError
+        self._rest = self._rest[count:] if count < len(self._rest) else None
+        if self._rest is None:
+            whole, self._large = self._large, None
+            newline = whole.find(b"\n")
+            if newline < 0:
+                raise ProtocolError("a frame has no header")
+            header = json.loads(whole[:newline].decode("utf-8"))
+            del whole[: newline + 1]
+            yield header, whole
+
+    def _expect_large(self):
+        """What follows of a large frame won't be copied again and again as it grows."""
+        begun = len(self._buffer)
+        if begun >= 4:
+            (length,) = LENGTH.unpack_from(self._buffer)
+            if length > LARGE:
+                self._large = bytearray(length)
+                self._large[: begun - 4] = memoryview(self._buffer)[4:]
+                self._rest = memoryview(self._large)[begun - 4 :]
+                self._buffer = bytearray()
 
     def feed(self, data):
         self._buffer += data
@@ -345,19 +386,21 @@ class Runner:
         self.send(dict(subject, t="error", stage=stage, kind=kind, message=message))
 
     def _read(self):
-        data = read_some(self._source, 4 << 20)
-        if data is None:
-            return
-        if not data:
-            return self.loop.stop()
+        if self.take(self._source, self._frames) == "end":
+            self.loop.stop()
+
+    def take(self, source, frames):
+        """Serves what has come from the engine that way; says when that was all."""
         try:
-            for header, blob in self._frames.feed(data):
+            for header, blob in frames.receive(source):
                 if self._services is not None:
                     self._services.serve(header, blob)
                 elif header.get("t") == "hello":
                     self._greet(header, blob)
                 else:
                     raise ProtocolError("%r came before hello" % header.get("t"))
+        except EOFError:
+            return "end"
         except (ProtocolError, ValueError) as error:
             self.error("protocol", "malformed", str(error))
             self.loop.stop()

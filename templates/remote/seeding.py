@@ -177,7 +177,7 @@ class WholeTree:
         status = os.fstat(descriptor)
         is_right = stat.S_ISREG(status.st_mode) and status.st_size == self.manifest.sizes[index]
         if is_right and disk.stamp(status) != self.stamps[index]:
-            is_right = disk.digest_of(descriptor)[0].hexdigest().encode() == self.manifest.hashes[index]
+            is_right = disk.digest_of(descriptor, status.st_size) == self.manifest.hashes[index]
             os.lseek(descriptor, 0, os.SEEK_SET)
         if is_right:
             return descriptor

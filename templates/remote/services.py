@@ -15,6 +15,7 @@ STAGES = {
     "pack": "snapshot",
     "part": "snapshot",
     "build": "snapshot",
+    "lanes": "snapshot",
     "seed": "snapshot",
     "fetch-from": "snapshot",
     "init": "init",
@@ -38,6 +39,7 @@ class Services:
         runner.processes = Processes(runner.loop)
         self._runner = runner
         self._opened_store = self._made_commands = self._made_pool = self._made_environments = None
+        self._lanes = None
 
     @property
     def _store(self):
@@ -81,6 +83,12 @@ class Services:
             pass  # It is told when the store is asked for something.
 
     def serve(self, header, blob):
+        if self._lanes is None:
+            return self._serve(header, blob)
+        for header, blob in self._lanes.in_order(header, blob):
+            self._serve(header, blob)
+
+    def _serve(self, header, blob):
         kind = header.get("t")
         handler = getattr(self, "_on_%s" % str(kind).replace("-", "_"), None)
         if handler is None:
@@ -102,6 +110,7 @@ class Services:
     def end(self):
         spared = self._made_pool.finish() if self._made_pool else None
         self._runner.processes.kill_all(spared)
+        self._close_lanes()
         if self._opened_store is not None:
             self._opened_store.close()
 
@@ -121,7 +130,18 @@ class Services:
         reply, missing = self._store.build(snapshot)
         if missing is None:
             self._runner.tree = reply["tree"]
+            self._close_lanes()
         self._runner.send(reply, b"" if missing is None else json.dumps(missing).encode("ascii"))
+
+    def _on_lanes(self, header, blob):
+        from .lanes import Lanes
+
+        self._lanes = Lanes(self._runner)
+        self._lanes.open()
+
+    def _close_lanes(self):
+        if self._lanes is not None:
+            self._lanes.close()
 
     def _on_environment(self, header, blob):
         self._environments.request(blob)

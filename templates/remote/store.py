@@ -82,7 +82,7 @@ class Store:
 
     def _manifest(self, header, key, blob):
         if not header.get("base"):
-            return blob if blob.startswith(HEADER) else inflate(blob, LIMIT, "the manifest")
+            return bytes(blob) if blob.startswith(HEADER) else inflate(blob, LIMIT, "the manifest")
         base = manifest_of(self.trees, key, header["base"])
         return None if base is None else spliced(base, header["ops"], inflate(blob, LIMIT, "the difference"))
 

@@ -5,11 +5,11 @@ names is hashed before it is believed. Contents go straight to their places; wha
 the attic. Never trusts a file by its name.
 """
 
-import hashlib
 import os
 from array import array
 
 from . import disk
+from .digests import digest as name_of
 from .faults import StoreError
 from .manifest import HEADER, Manifest
 from .slots import by_age
@@ -112,7 +112,7 @@ class Tree:
         places = self.wanted.get(digest)
         if places is None:
             return
-        if hashlib.sha256(data).hexdigest().encode() != digest:
+        if name_of(data) != digest:
             raise StoreError(
                 "corrupt", "failed to store %s: what arrived has another hash" % digest.decode("ascii")
             )

@@ -4,27 +4,26 @@ Parts come in order. What has arrived stays when the connection breaks, and is g
 that turns out to have another hash is thrown away.
 """
 
-import hashlib
 import os
 
 from . import disk
+from .digests import PIECE
 from .faults import StoreError
 
 
 class Upload:
-    def __init__(self, path, offset):
+    def __init__(self, path, offset, whole):
         self.path = path
         self.size = 0
-        self._digest = hashlib.sha256()
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if offset else os.O_TRUNC)
         self._descriptor = os.open(path, flags, 0o600)
-        if offset:
-            self._digest, self.size = disk.digest_of(self._descriptor)
-        self._old = None
+        if os.fstat(self._descriptor).st_size > offset:
+            os.ftruncate(self._descriptor, offset)
+        self._hasher, self.size = disk.hasher_of(self._descriptor, whole)
 
     def append(self, data):
         disk.write_all(self._descriptor, data)
-        self._digest.update(data)
+        self._hasher.update(data)
         self.size += len(data)
 
     def splice(self, old, ops, data, limit):
@@ -45,9 +44,10 @@ class Upload:
         return self.size <= limit
 
     def has(self, digest):
-        return self._digest.hexdigest().encode() == digest
+        return self._hasher.name() == digest
 
     def close(self):
+        self._hasher.close()
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -71,7 +71,7 @@ class Uploads:
             return
         upload = self._open.get(digest)
         if upload is None:
-            upload = self._open[digest] = Upload(self._path(digest), offset)
+            upload = self._open[digest] = Upload(self._path(digest), offset, size)
         if upload.size != offset or (ops is None and offset + len(data) > size):
             self._spoil(digest)
             raise StoreError("corrupt", "failed to store %s: a part is out of place" % digest.decode("ascii"))
@@ -116,13 +116,13 @@ class Uploads:
             disk.remove(upload.path)
 
     def arrived(self, index):
-        """How much of a content is here."""
+        """How much of a content is here, in whole pieces."""
         digest, size = self._tree.target.hashes[index], self._tree.target.sizes[index]
         try:
             found = os.lstat(self._path(digest)).st_size
         except FileNotFoundError:
             return 0
-        return found if 0 < found < size else 0
+        return found - found % PIECE if found < size else 0
 
     def pause(self):
         """Closes what is unfinished; it can be gone on with."""

@@ -12,6 +12,7 @@ import threading
 import zlib
 
 import pytest
+from harness import digest
 
 KEY = "0123456789abcdef"
 SECRET = "5e" * 32
@@ -22,10 +23,10 @@ FILES = {"a.py": b"a = 1\n", "b/large.bin": bytes(range(256)) * (LARGE >> 8), "b
 class Snapshot:
     def __init__(self, files):
         records = [
-            b"f %d %s %s\0" % (len(data), hashlib.sha256(data).hexdigest().encode(), path.encode())
+            b"f %d %s %s\0" % (len(data), digest(data), path.encode())
             for path, data in sorted(files.items())
         ]
-        self.manifest = b"cloudist-manifest 1\n" + b"".join(records)
+        self.manifest = b"cloudist-manifest 2\n" + b"".join(records)
         self.id = hashlib.sha256(self.manifest).hexdigest()
 
 

@@ -12,7 +12,7 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2] / "templates" / "remote"
 package = sys.modules["_cloudist"] = types.ModuleType("_cloudist")
 package.__path__ = [str(SOURCE)]
 
-from _cloudist import disk, faults, manifest, slots, store, trees  # noqa: E402, F401
+from _cloudist import digests, disk, faults, manifest, slots, store, trees  # noqa: E402, F401
 
 KEY = "0123456789abcdef"
 PART = 1 << 20
@@ -32,9 +32,8 @@ class Snapshot:
                 records.append(b"l %b\0%b\0" % (path, content[1]))
             else:
                 kind, data = (b"x", content[1]) if isinstance(content, tuple) else (b"f", content)
-                digest = hashlib.sha256(data).hexdigest()
                 self.contents.append(data)
-                records.append(b"%b %d %b %b\0" % (kind, len(data), digest.encode(), path))
+                records.append(b"%b %d %b %b\0" % (kind, len(data), digests.digest(data), path))
         self.manifest = manifest.HEADER + b"".join(records)
         self.id = hashlib.sha256(self.manifest).hexdigest()
 

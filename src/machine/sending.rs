@@ -1,0 +1,163 @@
+//! One round of contents on its way to a machine: read, compressed where that pays, and sent, with the order to build.
+//!
+//! Reads files on a thread of its own. Doesn't decide what goes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{
+    MachineError, Preparation, Stage,
+    lanes::{Carrying, Lanes},
+    link::{Link, Outgoing},
+};
+use crate::{
+    protocol::runner::{FromRunner, Place, Step, ToRunner},
+    snapshot::{Parcel, Parcels, SnapshotError, Splice, Wanted},
+};
+
+/// Parcels that may wait for the wire.
+const PARCELS_WAITING: usize = 4;
+
+/// A wire that is faster than this, in bytes a second, gains nothing by compression.
+const WORTH_COMPRESSING: u64 = 40 << 20;
+
+/// What goes to the machine before it is asked to build.
+pub struct Round {
+    pub opening: Option<(ToRunner, Bytes)>,
+    pub wanted: Vec<Wanted>,
+}
+
+impl Round {
+    /// What it costs to send it, before compression.
+    pub fn bytes(&self, preparation: &Preparation) -> u64 {
+        let opening = self.opening.as_ref().map_or(0, |(_, blob)| blob.len() as u64);
+        let files = preparation.snapshot.manifest.files();
+        let sizes = self.wanted.iter().map(|wanted| files[wanted.file as usize].1.saturating_sub(wanted.arrived));
+        opening + sizes.sum::<u64>()
+    }
+}
+
+/// Sends a round and the order to build, and waits for the answer. A machine may refuse in the middle: a full disk need
+/// not be written to any further.
+pub async fn send(
+    link: &mut Link,
+    lanes: &mut Lanes,
+    preparation: &Arc<Preparation>,
+    round: Round,
+) -> Result<(FromRunner, Bytes), MachineError> {
+    let machine = link.machine().to_owned();
+    let Link { outgoing, incoming, .. } = link;
+    let files: Vec<u32> = round.wanted.iter().map(|wanted| wanted.file).collect();
+    let bytes = round.bytes(preparation);
+    let Lanes { opening, carrying } = lanes;
+    let sending = async {
+        if let Some((message, blob)) = round.opening {
+            outgoing.send_with(&message, blob).await?;
+        }
+        carrying.ask(outgoing, bytes).await?;
+        send_contents((outgoing, carrying), preparation, round.wanted, &machine).await?;
+        let id = preparation.id.to_string();
+        carrying.send(outgoing, |place| ToRunner::Build { id, place }, Bytes::new()).await
+    };
+    tokio::pin!(sending);
+    let mut sent = false;
+    loop {
+        tokio::select! {
+            result = &mut sending, if !sent => {
+                result?;
+                sent = true;
+            }
+            message = incoming.next_while_sending() => {
+                let message = message?;
+                if message.0.is_of_lanes() {
+                    opening.hear(message.0);
+                    continue;
+                }
+                if let FromRunner::Error { kind, .. } = &message.0 && kind == "corrupt" {
+                    still_the_same(preparation, files, &machine).await?;
+                }
+                return Ok(message);
+            }
+            Err(detail) = opening.watch() => {
+                return Err(MachineError::Lost { machine: machine.clone(), stage: Stage::Sync, detail });
+            }
+        }
+    }
+}
+
+/// Whether contents that arrived wrong are wrong here: a file can be written to in such a way that it doesn't show.
+async fn still_the_same(preparation: &Arc<Preparation>, files: Vec<u32>, machine: &str) -> Result<(), MachineError> {
+    let snapshot = Arc::clone(&preparation.snapshot);
+    match tokio::task::spawn_blocking(move || snapshot.changed(&files)).await {
+        Ok(Some(source)) => Err(MachineError::Source { machine: machine.to_owned(), source }),
+        Ok(None) => Ok(()),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+/// Files are read and, where the wire is slow, compressed on a thread of their own, a few parcels ahead of the wire.
+async fn send_contents(
+    (outgoing, carrying): (&mut Outgoing, &mut Carrying),
+    preparation: &Arc<Preparation>,
+    wanted: Vec<Wanted>,
+    machine: &str,
+) -> Result<(), MachineError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let (sender, mut parcels) = mpsc::channel::<Result<Parcel, SnapshotError>>(PARCELS_WAITING);
+    let rate = Arc::new(AtomicU64::new(u64::MAX));
+    let (reading, slow) = (Arc::clone(preparation), Arc::clone(&rate));
+    tokio::task::spawn_blocking(move || {
+        let snapshot = &reading.snapshot;
+        let mut parcels = match Parcels::new(&snapshot.manifest, &snapshot.sources, wanted, reading.recipes.clone()) {
+            Ok(parcels) => parcels,
+            Err(error) => return drop(sender.blocking_send(Err(error))),
+        };
+        let is_behind = || sender.capacity() == 0 && slow.load(Ordering::Relaxed) < WORTH_COMPRESSING;
+        while let Some(parcel) = parcels.next(is_behind()) {
+            if sender.blocking_send(parcel).is_err() {
+                return;
+            }
+        }
+    });
+    let (began, mut sent) = (Instant::now(), 0_u64);
+    while let Some(parcel) = parcels.recv().await {
+        let parcel = parcel.map_err(|source| MachineError::Source { machine: machine.to_owned(), source })?;
+        let (message, data) = message(parcel);
+        sent += data.len() as u64;
+        carrying.send(outgoing, message, data).await?;
+        rate.store((sent as f64 / began.elapsed().as_secs_f64()) as u64, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// A parcel in the runner's words, once its place is known.
+fn message(parcel: Parcel) -> (Box<dyn FnOnce(Place) -> ToRunner + Send>, Bytes) {
+    match parcel {
+        Parcel::Pack { files, compressed, data } => {
+            (Box::new(move |place| ToRunner::Pack { files, z: compressed, place }), data)
+        }
+        Parcel::Part { file, offset, compressed, data } => (
+            Box::new(move |place| ToRunner::Part { file, offset, z: compressed, from: None, ops: Vec::new(), place }),
+            data,
+        ),
+        Parcel::Patch { file, offset, old, steps, data } => {
+            let (from, ops) = (Some(old.to_string()), steps.iter().map(step).collect());
+            (Box::new(move |place| ToRunner::Part { file, offset, z: false, from, ops, place }), data)
+        }
+    }
+}
+
+pub fn step(step: &Splice) -> Step {
+    match *step {
+        Splice::Copy { start, length } => Step::Copy([start, length]),
+        Splice::Insert(length) => Step::Insert(length),
+    }
+}
