@@ -104,9 +104,11 @@ impl Scheduler {
             let kept = self.pool.tests_of(Some(worker));
             assert!(!idle || kept == 0, "{worker} is idle and {kept} tests are kept for it");
         }
-        let files_ready =
-            self.pool.unread.first().is_some_and(|(file, _)| self.grouping.collected_with(file).is_some());
-        let work_left = files_ready || self.pool.tests_of(None) > 0;
-        assert!(self.fleet.idle.is_empty() || !work_left, "work for anyone is left, and somebody is idle");
+        for copy in self.fleet.idle.iter().filter_map(|&worker| self.copy_of(worker)).collect::<BTreeSet<_>>() {
+            let first = self.pool.unread.first_of(copy);
+            let files_ready = first.is_some_and(|(file, _)| self.grouping.collected_with(file).is_some());
+            let work_left = files_ready || (!self.runs_copies() && self.pool.tests_of(None) > 0);
+            assert!(!work_left, "work for anyone is left, and somebody is idle");
+        }
     }
 }

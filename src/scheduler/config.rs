@@ -14,6 +14,9 @@ pub enum Mode {
     File,
     /// The tests of a bundle all run on one worker. A bundle may span files, so this implies [`Collect::First`].
     Bundle,
+    /// All tests on every worker. Files are numbered once for each of `planned_workers` copies of the suite, copy by copy within
+    /// a file: see [`Copies`](super::Copies).
+    Each,
 }
 
 /// When tests begin to run.

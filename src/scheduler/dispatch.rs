@@ -3,11 +3,14 @@
 //!
 //! Only hands out; it never takes anything back (that is `steal`).
 
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use crate::model::{FileId, TestId, WorkerId};
 
 use super::catalog::{Place, Stage};
+use super::fleet::Fleet;
 use super::grouping::Parting;
 use super::pool::End;
 use super::queue::{Entry, Tie};
@@ -31,29 +34,35 @@ impl Scheduler {
                 self.give_own(now, worker);
             }
         }
-        while let Some(&worker) = self.fleet.idle.first() {
-            if !self.give_any(now, worker) {
-                break;
-            }
-        }
+        self.give_to(now, |fleet| &fleet.idle);
         self.steal(now);
         for &worker in &touched {
             while self.fleet.low.contains(&worker) && self.give_own(now, worker) {}
         }
-        while let Some(&worker) = self.fleet.low.first() {
-            if !self.give_any(now, worker) {
-                break;
-            }
-        }
+        self.give_to(now, |fleet| &fleet.low);
         // What was given to the busy may be worth more to somebody who is still idle.
         self.steal(now);
+    }
+
+    /// Gives these workers what is anyone's, until there is no more of it.
+    fn give_to(&mut self, now: Time, those: fn(&Fleet) -> &BTreeSet<WorkerId>) {
+        let mut next = those(&self.fleet).first().copied();
+        while let Some(worker) = next {
+            if self.give_any(now, worker) {
+                next = those(&self.fleet).range(worker..).next().copied();
+            } else if self.runs_copies() {
+                next = those(&self.fleet).range((Excluded(worker), Unbounded)).next().copied();
+            } else {
+                return;
+            }
+        }
     }
 
     /// Files a worker anew after its queue, or the pool's share for it, has changed.
     pub(super) fn refile(&mut self, worker: WorkerId) {
         let Some(state) = self.fleet.serving(worker) else { return };
         let need = self.need(worker, state);
-        let due = self.due(worker, state);
+        let due = if self.runs_copies() { None } else { self.due(worker, state) };
         self.fleet.file(worker, need, due);
     }
 
@@ -74,8 +83,9 @@ impl Scheduler {
 
     /// Gives a worker what is anyone's: files that nobody has collected, then tests whose worker is gone.
     fn give_any(&mut self, now: Time, worker: WorkerId) -> bool {
+        let Some(copy) = self.copy_of(worker) else { return false };
         let dealt = self.pool.first_dealt();
-        if let Some((first, weight)) = self.pool.unread.first()
+        if let Some((first, weight)) = self.pool.unread.first_of(copy)
             && dealt.is_none_or(|size| weight.urgent || weight.size >= size)
             && let Some(range) = self.grouping.collected_with(first)
         {
@@ -83,7 +93,7 @@ impl Scheduler {
             self.give_files(now, worker, &files);
             return true;
         }
-        let Some(parcel) = self.pool.first_of(None) else { return false };
+        let Some(parcel) = self.pool.first_of(None).filter(|_| !self.runs_copies()) else { return false };
         if dealt.is_some() {
             let tests = self.pool.take(parcel, u32::MAX, End::Front);
             self.give_tests(now, worker, &tests, Tie::Free);

@@ -64,16 +64,31 @@ impl Scheduler {
 
     /// Gives everything up once there is nobody left to do it. Workers of leaving machines only finish what they are at.
     fn abandon_if_deserted(&mut self) {
-        let deserted = self.leases_over && self.fleet.serving == 0 && self.fleet.returning == 0;
-        if !deserted || matches!(self.phase, Phase::Over(_)) {
+        if !self.leases_over || matches!(self.phase, Phase::Over(_)) {
             return;
         }
-        for file in self.pool.unread.take_all() {
+        if self.runs_copies() {
+            return self.abandon_vacant();
+        }
+        if self.fleet.serving > 0 || self.fleet.returning > 0 {
+            return;
+        }
+        for file in self.pool.unread.take_all(0) {
             self.give_up_file(file, GiveUpReason::NoWorkersLeft);
         }
         for test in self.pool.clear_tests() {
             self.give_up_test(test, GiveUpReason::NoWorkersLeft);
         }
+    }
+
+    pub(super) fn leases_end(&mut self) -> Verdict {
+        self.leases_over = true;
+        Verdict::Accepted
+    }
+
+    pub(super) fn leases_reopen(&mut self) -> Verdict {
+        self.leases_over = false;
+        Verdict::Accepted
     }
 
     /// Counts failures towards `maxfail`.
@@ -118,7 +133,7 @@ impl Scheduler {
                 self.actions.push_back(Action::CloseWorker { worker });
                 Verdict::Accepted
             }
-            Input::LeasesOver | Input::Stop | Input::Tick => Verdict::Accepted,
+            Input::LeasesOver | Input::LeasesReopened | Input::Stop | Input::Tick => Verdict::Accepted,
             _ => Verdict::Stale,
         }
     }

@@ -34,6 +34,8 @@ pub(super) enum Grouping {
     },
     /// As each test's bundle says.
     Bundles,
+    /// By file, for a worker that has them all to itself.
+    Copies,
 }
 
 impl Grouping {
@@ -45,19 +47,21 @@ impl Grouping {
             (Mode::Test, Some(chunks)) => Grouping::TestChunks { chunks, size: None },
             (Mode::File, Some(chunks)) => Grouping::FileChunks { chunks, size: None },
             (Mode::Bundle, _) => Grouping::Bundles,
+            (Mode::Each, _) => Grouping::Copies,
         }
     }
 
     pub fn parting(self) -> Parting {
         match self {
             Grouping::ByFile(parting) => parting,
+            Grouping::Copies => Parting::Divisible,
             Grouping::FileChunks { .. } | Grouping::TestChunks { .. } | Grouping::Bundles => Parting::Whole,
         }
     }
 
     /// Whether the rest of a parcel that was begun may go to another worker than its beginning.
     pub fn splits_begun(self) -> bool {
-        matches!(self, Grouping::ByFile(Parting::Divisible) | Grouping::TestChunks { .. })
+        matches!(self, Grouping::ByFile(Parting::Divisible) | Grouping::TestChunks { .. } | Grouping::Copies)
     }
 
     pub fn files_known(&mut self, files: u32) {
@@ -80,7 +84,9 @@ impl Grouping {
                 let last = (file.0 / size).saturating_mul(size.get()).saturating_add(size.get() - 1);
                 Some(file..=FileId(last))
             }
-            Grouping::ByFile(_) | Grouping::TestChunks { .. } | Grouping::Bundles => Some(file..=file),
+            Grouping::ByFile(_) | Grouping::TestChunks { .. } | Grouping::Bundles | Grouping::Copies => {
+                Some(file..=file)
+            }
         }
     }
 

@@ -28,6 +28,10 @@ impl Scheduler {
         if self.catalog.listed {
             return Verdict::Stale;
         }
+        if self.runs_copies() {
+            // Whoever has a copy to itself takes it in the order in which it was found.
+            return Verdict::Accepted;
+        }
         let streams = self.config.collect() == Collect::Stream;
         for &(file, forecast) in forecasts {
             self.catalog.foretell(file, forecast, streams);
@@ -55,6 +59,7 @@ impl Scheduler {
             return Verdict::Stale;
         }
         self.touched.insert(worker);
+        self.take_copy(worker);
         self.deal_again |= self.dealt_whole;
         Verdict::Accepted
     }
@@ -237,6 +242,11 @@ impl Scheduler {
         }
     }
 
+    /// Who alone may run the tests of this file, wherever it was collected.
+    fn keeper(&self, file: FileId) -> Option<WorkerId> {
+        if self.runs_copies() { self.owner(file) } else { None }
+    }
+
     pub(super) fn parcel(&self, test: TestId) -> ParcelId {
         let Some(record) = self.catalog.file(test.file) else { return ParcelId(test.file.0) };
         let bundle = record.bundles.get(test.index as usize).copied();
@@ -248,7 +258,7 @@ impl Scheduler {
         if self.phase != Phase::Running {
             return;
         }
-        let home = self.home(test.file).map(|home| home.worker);
+        let home = self.home(test.file).map(|home| home.worker).or_else(|| self.keeper(test.file));
         let parcel = self.parcel(test);
         self.pool.put(parcel, home, test, self.catalog.estimate(test));
         self.touched.extend(home);

@@ -8,7 +8,7 @@ use crate::model::{FileId, MachineId, TestId, WorkerId};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// So many more files were found, numbered on from the last.
+    /// So many more files were found, numbered on from the last. In [`Mode::Each`](super::Mode::Each) every copy of a file counts.
     FilesFound(u32),
     /// What earlier runs say of files that are about to be found. Of the others nothing is known.
     Forecast(Vec<(FileId, Forecast)>),
@@ -76,6 +76,8 @@ pub enum Input {
     },
     /// No new worker will join, except those that were announced with [`Slot::Returns`].
     LeasesOver,
+    /// Another worker may join after all: it was asked for in the place of one that goes.
+    LeasesReopened,
     /// Stop now: the user's wish, or the plugin's.
     Stop,
     /// The time that [`Scheduler::next_deadline`](super::Scheduler::next_deadline) named has come.

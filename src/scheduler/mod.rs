@@ -6,6 +6,7 @@
 mod audit;
 mod catalog;
 mod config;
+mod copies;
 mod dealing;
 mod demand;
 mod dispatch;
@@ -29,12 +30,14 @@ use std::time::Duration;
 use crate::model::{FileId, TestId, WorkerId};
 
 use catalog::Catalog;
+use copies::Owners;
 use fleet::Fleet;
 use grouping::Grouping;
 use pace::Smoothed;
 use pool::Pool;
 
 pub use config::{Collect, CollectionErrors, Config, Mode};
+pub use copies::Copies;
 pub use messages::{Action, Ending, Forecast, GiveUpReason, Input, Slot, Subject, Verdict, Work};
 pub use time::Time;
 
@@ -63,6 +66,7 @@ enum Phase {
 pub struct Scheduler {
     config: Config,
     grouping: Grouping,
+    owners: Owners,
     phase: Phase,
     catalog: Catalog,
     pool: Pool,
@@ -89,12 +93,14 @@ impl Scheduler {
             Collect::First => Phase::Collecting,
             Collect::Stream => Phase::Running,
         };
+        let owners = Owners::new(&config);
         Scheduler {
             grouping: Grouping::new(&config),
+            pool: Pool::new(owners.copies),
+            owners,
             config,
             phase,
             catalog: Catalog::default(),
-            pool: Pool::default(),
             fleet: Fleet::default(),
             round_trip: Smoothed::default(),
             failures: 0,
@@ -132,10 +138,8 @@ impl Scheduler {
             Input::MachineLeaving { machine, within: _ } => self.machine_leaving(machine),
             Input::MachineLost { machine } => self.machine_lost(machine),
             Input::WorkerRetired { worker } => self.worker_retired(worker),
-            Input::LeasesOver => {
-                self.leases_over = true;
-                Verdict::Accepted
-            }
+            Input::LeasesOver => self.leases_end(),
+            Input::LeasesReopened => self.leases_reopen(),
             Input::Stop => {
                 self.abort(Ending::Stopped);
                 Verdict::Accepted

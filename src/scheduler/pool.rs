@@ -6,8 +6,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{TestId, WorkerId};
+use crate::model::{FileId, TestId, WorkerId};
 
+use super::copies::Copies;
 use super::grouping::ParcelId;
 use super::pace::Load;
 use super::unread::Unread;
@@ -40,7 +41,7 @@ pub(super) enum End {
     Back,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Pool {
     pub unread: Unread,
     parcels: BTreeMap<ParcelId, Parcel>,
@@ -49,6 +50,10 @@ pub(super) struct Pool {
 }
 
 impl Pool {
+    pub fn new(copies: Copies) -> Self {
+        Pool { unread: Unread::new(copies), parcels: BTreeMap::new(), shelves: BTreeMap::new() }
+    }
+
     /// A parcel keeps the home that its first test brought.
     pub fn put(&mut self, parcel: ParcelId, home: Option<WorkerId>, test: TestId, estimate: Option<Duration>) {
         self.put_ranked(parcel, Rank::AsNumbered, home, test, estimate);
@@ -112,6 +117,33 @@ impl Pool {
         orphans.tests += shelf.tests;
         orphans.load += shelf.load;
         orphans.parcels.extend(shelf.parcels);
+    }
+
+    /// What was anyone's of these files is the worker's own from now on.
+    pub fn adopt(&mut self, worker: WorkerId, is_its_own: impl Fn(FileId) -> bool) {
+        for parcel in self.orphans(is_its_own) {
+            let Some(Parcel { tests, rank, .. }) = self.parcels.get(&parcel).cloned() else { continue };
+            self.take(parcel, u32::MAX, End::Front);
+            for (test, estimate) in tests {
+                self.put_ranked(parcel, rank, Some(worker), test, estimate);
+            }
+        }
+    }
+
+    /// Takes out what is anyone's of these files.
+    pub fn take_orphans(&mut self, are_wanted: impl Fn(FileId) -> bool) -> Vec<TestId> {
+        let mut taken = Vec::new();
+        for parcel in self.orphans(are_wanted) {
+            taken.extend(self.take(parcel, u32::MAX, End::Front));
+        }
+        taken
+    }
+
+    /// Parcels that are anyone's and of such files.
+    fn orphans(&self, are_wanted: impl Fn(FileId) -> bool) -> Vec<ParcelId> {
+        let of = |parcel: &ParcelId| self.parcels.get(parcel)?.tests.first_key_value().map(|(test, _)| test.file);
+        let orphans = self.shelves.get(&None).into_iter().flat_map(|shelf| &shelf.parcels);
+        orphans.map(|&(_, parcel)| parcel).filter(|parcel| of(parcel).is_some_and(&are_wanted)).collect()
     }
 
     /// The number of tests whose home is this worker, or nobody.

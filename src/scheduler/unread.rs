@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crate::model::FileId;
 
+use super::copies::Copies;
+
 /// What decides when a file's turn comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Weight {
@@ -17,22 +19,32 @@ pub(super) struct Weight {
     pub size: Duration,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Unread {
+    copies: Copies,
     weights: BTreeMap<FileId, Weight>,
-    by_weight: BTreeSet<(Reverse<Weight>, FileId)>,
+    /// For each copy of the suite.
+    by_weight: Vec<BTreeSet<(Reverse<Weight>, FileId)>>,
 }
 
 impl Unread {
+    pub fn new(copies: Copies) -> Self {
+        Unread { copies, weights: BTreeMap::new(), by_weight: vec![BTreeSet::new(); copies.count() as usize] }
+    }
+
+    fn of(&mut self, file: FileId) -> &mut BTreeSet<(Reverse<Weight>, FileId)> {
+        &mut self.by_weight[self.copies.copy(file) as usize]
+    }
+
     pub fn insert(&mut self, file: FileId, weight: Weight) {
         self.remove(file);
         self.weights.insert(file, weight);
-        self.by_weight.insert((Reverse(weight), file));
+        self.of(file).insert((Reverse(weight), file));
     }
 
     pub fn remove(&mut self, file: FileId) {
         if let Some(weight) = self.weights.remove(&file) {
-            self.by_weight.remove(&(Reverse(weight), file));
+            self.of(file).remove(&(Reverse(weight), file));
         }
     }
 
@@ -40,8 +52,13 @@ impl Unread {
         self.weights.contains_key(&file)
     }
 
+    /// Where there is one copy of the suite.
     pub fn first(&self) -> Option<(FileId, Weight)> {
-        self.by_weight.first().map(|&(Reverse(weight), file)| (file, weight))
+        self.first_of(0)
+    }
+
+    pub fn first_of(&self, copy: u32) -> Option<(FileId, Weight)> {
+        self.by_weight.get(copy as usize)?.first().map(|&(Reverse(weight), file)| (file, weight))
     }
 
     pub fn range(&self, files: RangeInclusive<FileId>) -> impl Iterator<Item = FileId> {
@@ -56,9 +73,13 @@ impl Unread {
         self.weights.len()
     }
 
-    /// All of them, as they were found.
-    pub fn take_all(&mut self) -> impl Iterator<Item = FileId> + use<> {
-        self.by_weight.clear();
-        std::mem::take(&mut self.weights).into_keys()
+    /// All of a copy, as they were found.
+    pub fn take_all(&mut self, copy: u32) -> BTreeSet<FileId> {
+        let files = self.by_weight.get_mut(copy as usize).map(std::mem::take).unwrap_or_default();
+        let files: BTreeSet<FileId> = files.into_iter().map(|(_, file)| file).collect();
+        for file in &files {
+            self.weights.remove(file);
+        }
+        files
     }
 }

@@ -88,7 +88,7 @@ impl Plan {
             2 => Trouble { failures: 0.02, crashes: 0.02, fickle: 0.05, ..Trouble::default() },
             _ => Trouble { failures: 0.05, crashes: 0.02, fells_machine: 0.01, bad_imports: 0.05, fickle: 0.02 },
         };
-        let suite = Suite::random(&mut dice, trouble);
+        let mut suite = Suite::random(&mut dice, trouble);
         let mut machines: Vec<Machine> = (0..dice.count(1, 5))
             .map(|number| Machine {
                 joins: dice.span(Duration::ZERO, Duration::from_secs(if number == 0 { 1 } else { 5 })),
@@ -97,8 +97,13 @@ impl Plan {
             })
             .collect();
         let workers: u32 = machines.iter().map(|machine| machine.workers).sum();
-        let mode = *dice.pick(&[Mode::Test, Mode::Test, Mode::File, Mode::Bundle]);
-        let mut config = config(mode, *dice.pick(&[Collect::First, Collect::Stream]), workers);
+        let mode = *dice.pick(&[Mode::Test, Mode::Test, Mode::File, Mode::Bundle, Mode::Each]);
+        let planned = if mode == Mode::Each { dice.count(workers.saturating_sub(2).max(1), workers + 1) } else { workers };
+        if mode == Mode::Each {
+            suite.files.truncate(5);
+            suite = suite.in_copies(planned);
+        }
+        let mut config = config(mode, *dice.pick(&[Collect::First, Collect::Stream]), planned);
         config.chunks_per_worker = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 4]));
         config.maxfail = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 5]));
         config.collection_errors = *dice.pick(&[CollectionErrors::Stop, CollectionErrors::Continue]);

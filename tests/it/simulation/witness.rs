@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloudist::model::{FileId, MachineId, TestId, WorkerId};
 use cloudist::scheduler::{
-    Action, Collect, CollectionErrors, Ending, GiveUpReason, Input, Mode, Scheduler, Subject, Verdict, Work,
+    Action, Collect, CollectionErrors, Copies, Ending, GiveUpReason, Input, Mode, Scheduler, Subject, Verdict, Work,
 };
 
 use super::plan::Plan;
@@ -35,6 +35,9 @@ pub struct Witness {
     failures: u32,
     errors: u32,
     plan: Plan,
+    copies: Copies,
+    /// Which copy each worker has begun.
+    began: BTreeMap<WorkerId, u32>,
     complete: bool,
     finished: Option<Ending>,
     /// The process that runs what stays together: a file's tests, or a bundle.
@@ -57,7 +60,8 @@ impl Witness {
         let orderly = plan.suite.tests().all(|test| test.fate != Fate::FellsMachine && !test.fickle)
             && plan.suite.files.iter().all(|file| file.outcome != Import::FellsMachine);
         let patience = plan.suite.longest_import() + plan.longest_latency() * 10 + Duration::from_millis(30);
-        let checked = orderly && plan.is_calm() && plan.config.chunks_per_worker.is_none();
+        let shared = plan.config.chunks_per_worker.is_none() && plan.config.mode != Mode::Each;
+        let checked = orderly && plan.is_calm() && shared;
         Witness {
             thorough: plan.suite.tests().count() < 1_000,
             outcomes: BTreeMap::new(),
@@ -69,6 +73,8 @@ impl Witness {
             failures: 0,
             errors: 0,
             plan: plan.clone(),
+            copies: Copies::of(plan.config.mode, plan.config.planned_workers),
+            began: BTreeMap::new(),
             complete: false,
             finished: None,
             hosts: BTreeMap::new(),
@@ -94,13 +100,18 @@ impl Witness {
             Mode::Test => None,
             Mode::File => Some(test.file.0),
             Mode::Bundle => Some(Suite::bundle(test)),
+            Mode::Each => Some(self.copies.copy(test.file)),
         }
     }
 
     fn company_of(&self, token: Token) -> Option<u32> {
         match token {
             Token::Test(test) => self.company(test),
-            Token::Collect { file, .. } => (self.plan.config.mode == Mode::File).then_some(file.0),
+            Token::Collect { file, .. } => match self.plan.config.mode {
+                Mode::File => Some(file.0),
+                Mode::Each => Some(self.copies.copy(file)),
+                Mode::Test | Mode::Bundle => None,
+            },
         }
     }
 
@@ -212,13 +223,24 @@ impl Witness {
     /// A test begins to run on a worker.
     pub fn started(&mut self, test: TestId, worker: WorkerId, life: u32) {
         *self.starts.entry(test).or_default() += 1;
+        self.check_copy(test.file, worker);
         let company = self.company(test).filter(|_| !self.plan.suite.test(test).fickle);
         if let Some(company) = company {
             let host = self.hosts.insert(company, (worker, life)).unwrap_or((worker, life));
             let host_fell = self.fallen.get(&host.0).is_some_and(|&lives| lives > host.1);
             let scattered = self.parted.get(&company).is_some_and(|by| by.iter().any(|&by| self.is_leaving(by)));
-            let may_move = host_fell || scattered;
+            let left = self.plan.config.mode == Mode::Each && self.is_leaving(host.0);
+            let may_move = host_fell || scattered || left;
             assert!(host == (worker, life) || may_move, "{test} runs on {worker}, its company on {}", host.0);
+        }
+    }
+
+    /// Nobody has a hand in two copies.
+    pub fn check_copy(&mut self, file: FileId, worker: WorkerId) {
+        if self.plan.config.mode == Mode::Each {
+            let copy = self.copies.copy(file);
+            let before = *self.began.entry(worker).or_insert(copy);
+            assert_eq!(before, copy, "{worker} runs {file}, and another copy before");
         }
     }
 

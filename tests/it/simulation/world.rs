@@ -325,7 +325,10 @@ impl World {
         }
         let Some(activity) = self.workers.get_mut(&worker).and_then(|state| state.activity.take()) else { return };
         match activity {
-            Activity::Importing(Token::Collect { file, execute }) => self.imported(worker, file, execute),
+            Activity::Importing(Token::Collect { file, execute }) => {
+                self.witness.check_copy(file, worker);
+                self.imported(worker, file, execute);
+            }
             Activity::Importing(Token::Test(test)) => self.imported_again(worker, life, test),
             Activity::Running(test) => self.ran(worker, life, test),
         }

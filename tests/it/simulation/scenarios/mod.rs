@@ -4,6 +4,7 @@
 
 mod chunks;
 mod collection;
+mod copies;
 mod endings;
 mod leaving;
 mod losses;
