@@ -96,6 +96,7 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/collect.py",
     "pytest_cloudist/controller.py",
     "pytest_cloudist/coverage.py",
+    "pytest_cloudist/each.py",
     "pytest_cloudist/flaky.py",
     "pytest_cloudist/hangs.py",
     "pytest_cloudist/hello.py",

@@ -80,14 +80,15 @@ fn no_run(root: &str, number: Option<i64>) -> Failure {
 
 /// The tests in the order in which they ended, each once; what counts is how one ended last.
 fn chosen(outcomes: &[PastOutcome], failed: bool) -> Vec<&str> {
-    let mut last: BTreeMap<(&str, u32), (usize, bool)> = BTreeMap::new();
+    // In mode `each` a test ends once on every worker.
+    let mut last: BTreeMap<(&str, u32, Option<u32>), (usize, bool)> = BTreeMap::new();
     for (position, outcome) in outcomes.iter().enumerate() {
         let bad = outcome.outcome.parse().is_ok_and(Outcome::is_bad);
-        last.insert((&outcome.nodeid, outcome.k), (position, bad));
+        last.insert((&outcome.nodeid, outcome.k, outcome.worker), (position, bad));
     }
     // Of several tests with one name, one failure is enough.
     let mut named: BTreeMap<&str, (usize, bool)> = BTreeMap::new();
-    for ((nodeid, _), (position, bad)) in last {
+    for ((nodeid, ..), (position, bad)) in last {
         let entry = named.entry(nodeid).or_default();
         *entry = (entry.0.max(position), entry.1 || bad);
     }
@@ -140,6 +141,12 @@ mod tests {
     fn of_tests_with_one_name_a_failure_is_enough() {
         let outcomes = [ended("a", 0, "failed"), ended("a", 1, "passed"), ended("b", 0, "xfailed")];
         assert_eq!(chosen(&outcomes, true), ["a"]);
+    }
+
+    #[test]
+    fn where_every_worker_ran_all_tests_each_counts() {
+        let on = |worker, outcome| PastOutcome { worker: Some(worker), ..ended("a", 0, outcome) };
+        assert_eq!(chosen(&[on(0, "failed"), on(1, "passed")], true), ["a"]);
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl History {
             "WITH judged AS (
                  SELECT test, run, outcome, reruns, outcome IN ('failed', 'error', 'crashed') AS bad
                  FROM outcomes JOIN runs ON runs.id = run JOIN projects ON projects.id = project
-                 WHERE root = ?1 AND outcome NOT IN ('skipped', 'lost')
+                 WHERE root = ?1 AND mode != 'each' AND outcome NOT IN ('skipped', 'lost')
              ), beside AS (
                  SELECT *, lag(bad) OVER (PARTITION BY test ORDER BY run) AS before FROM judged
              )

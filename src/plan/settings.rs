@@ -26,6 +26,8 @@ pub enum Mode {
     Scope,
     /// Tests with the same group mark stay together on one worker.
     Group,
+    /// All tests on every worker.
+    Each,
     /// Not at all: plain pytest.
     No,
 }
@@ -149,6 +151,8 @@ pub enum SettingError {
     TwoInterpreters { python: String, environment: String },
     #[error("mode `{mode}` has no chunks, and tasks-per-worker-target asks for some")]
     NoChunks { mode: Mode },
+    #[error("in mode `each` every worker runs all tests, so their number can't follow from a target")]
+    NothingToChoose,
 }
 
 impl SettingError {
@@ -158,6 +162,7 @@ impl SettingError {
             Self::NoHosts => "name them: --cd-hosts user@host1,host2:2222".into(),
             Self::TwoInterpreters { .. } => "leave one out, or say --cd-env none for one run".into(),
             Self::NoChunks { .. } => "leave --cd-tasks-per-worker-target out, or take mode `test` or `file`".into(),
+            Self::NothingToChoose => "say how many workers there are to be: --cd-num-workers 2".into(),
             Self::UnknownKey { .. } => "settings are named as the options are, without `--cd-`".into(),
             _ => "`cloudist pytest --help` tells what each option takes".into(),
         }
@@ -197,10 +202,14 @@ impl Settings {
             None => target,
         };
         let hold_failures = read.stay("hold-failures")?;
-        let mode = read.parsed("mode", "`test`, `file`, `scope`, `group` or `no`", keyword)?.unwrap_or(Mode::Test);
+        let mode =
+            read.parsed("mode", "`test`, `file`, `scope`, `group`, `each` or `no`", keyword)?.unwrap_or(Mode::Test);
         let tasks_per_worker_target = read.parsed("tasks-per-worker-target", "a whole number from 1", positive)?;
-        if tasks_per_worker_target.is_some() && matches!(mode, Mode::Scope | Mode::Group) {
+        if tasks_per_worker_target.is_some() && matches!(mode, Mode::Scope | Mode::Group | Mode::Each) {
             return Err(SettingError::NoChunks { mode });
+        }
+        if target.is_some() && mode == Mode::Each {
+            return Err(SettingError::NothingToChoose);
         }
         Ok(Self {
             mode,
@@ -398,6 +407,7 @@ keywords!(Mode {
     "file" => Mode::File,
     "scope" => Mode::Scope,
     "group" => Mode::Group,
+    "each" => Mode::Each,
     "no" => Mode::No,
 });
 keywords!(Collect { "auto" => Collect::Auto, "first" => Collect::First, "stream" => Collect::Stream });

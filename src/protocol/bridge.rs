@@ -115,6 +115,7 @@ pub enum ToPlugin {
         info: Value,
     },
     Collected {
+        worker: u32,
         file: u32,
         tests: u32,
         deselected: Vec<String>,
@@ -155,6 +156,9 @@ pub enum ToPlugin {
         message: String,
     },
     Lost {
+        /// Whose it was, if it was somebody's.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        worker: Option<u32>,
         #[serde(skip_serializing_if = "Option::is_none")]
         nodeid: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]

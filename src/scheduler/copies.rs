@@ -60,9 +60,14 @@ impl Scheduler {
 
     /// Who alone may be given this file, or its tests: nobody, while its owner is on the way or yet to come.
     pub(super) fn owner(&self, file: FileId) -> Option<WorkerId> {
-        let copy = self.owners.copies.copy(file);
-        let owner = self.owners.owners.get(copy as usize).copied().flatten()?;
+        let owner = self.last_owner(file)?;
         self.fleet.serving(owner).is_some().then_some(owner)
+    }
+
+    /// Which worker had this file to itself, or has it.
+    pub fn last_owner(&self, file: FileId) -> Option<WorkerId> {
+        let copy = self.owners.copies.copy(file);
+        self.owners.owners.get(copy as usize).copied().flatten()
     }
 
     /// A worker has joined: it goes on with its copy, or takes one whose worker is gone. Who finds none is sent home.

@@ -23,7 +23,7 @@ from .terminal import count, uncaptured
 from .transcript import Transcript
 
 NAMES = ("pytest_cloudist", "cloudist")
-MODES = ("test", "file", "scope", "group", "no")
+MODES = ("test", "file", "scope", "group", "each", "no")
 GROUP_MARK = "cloudist_group(name): with --cloudist=group, tests of the same name run on one worker"
 DEFAULT_WORKERS = 2
 IN_WORKER = "CLOUDIST_WORKER"
@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         choices=MODES,
         default=None,
         help="How tests are dealt out: one by one (test), together those of a file (file), of a class or module "
-        "(scope), or of a group that a mark names (group), or not at all (no). "
+        "(scope), or of a group that a mark names (group), all of them on every worker (each), or not at all (no). "
         "Default: CLOUDIST_MODE, or `mode` in [tool.cloudist] of pyproject.toml, or no.",
     )
     add_options(group)

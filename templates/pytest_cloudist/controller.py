@@ -167,6 +167,9 @@ class Controller:
         wanted = {name: value for name, value in node.workerinput.items() if name not in OWN_INPUT}
         return {name: value for name, value in ((n, encode(v)) for n, v in wanted.items())}
 
+    def node(self, number: int) -> Node:
+        return self._node(number)
+
     def plan(self, workers: int) -> None:
         self._manager.workers = workers
 

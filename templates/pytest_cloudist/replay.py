@@ -17,6 +17,7 @@ from _pytest.reports import CollectReport
 from .bridge import Bridge, EngineGone, Frame
 from .collect import Arguments, Handover, LocalWalk, Outbox
 from .controller import Controller, decode
+from .each import Copies, Each
 from .hangs import show_hang
 from .lastfailed import LastFailed
 from .reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
@@ -52,7 +53,9 @@ class Run:
         self._extra: Dict[str, Any] = {"testrun_uid": controller.testrunuid}
         self._replayed: Set[Key] = set()
         self._nodeids: Set[str] = set()
-        self._collect_seen: Set[Tuple[str, str]] = set()
+        self._copies = Copies()
+        self._each: Optional[Each] = None
+        self._collect_seen: Set[Tuple[int, str, str]] = set()
         self._warnings = Warnings(session.config)
         session.config.pluginmanager.register(self._warnings, "cloudist-warnings")
         self._arguments: Optional[Arguments] = None
@@ -106,7 +109,8 @@ class Run:
 
     def _await_collection(self) -> None:
         """Until the tests are known, or the first results make it plain that they will be known later."""
-        selected = {number for number, file in enumerate(self._outbox.files) if file.select is not None}
+        files = (number for number, file in enumerate(self._outbox.files) if file.select is not None)
+        selected = self._copies.all_of(files)
         while not self._complete and self._end is None:
             if self._waiting and selected <= self._collected:
                 break
@@ -271,6 +275,10 @@ class Run:
         self.plan = frame.header
         workers = frame.header["workers"]
         self._controller.plan(workers)
+        if frame.header["mode"] == "each":
+            self._copies = Copies(workers)
+            self._each = Each(self._config, self._controller)
+            self._config.pluginmanager.register(self._each, "cloudist-each")
         if self._terminal is not None and workers > 1:
             self._terminal.showfspath = False
 
@@ -284,7 +292,10 @@ class Run:
             write_line(self._terminal, f"help: {frame.header['help']}")
 
     def _on_worker_up(self, frame: Frame) -> None:
-        self._controller.up(frame.header["worker"], frame.header.get("info") or {})
+        worker, info = frame.header["worker"], frame.header.get("info") or {}
+        self._controller.up(worker, info)
+        if self._each is not None:
+            self._each.introduce(worker, frame.header["machine"], info)
 
     def _on_worker_down(self, frame: Frame) -> None:
         output = decode(frame.blob)
@@ -297,13 +308,14 @@ class Run:
 
     def _on_collected(self, frame: Frame) -> None:
         number = frame.header["file"]
+        file, copy = self._copies.split(number)
         deselected = frame.header.get("deselected") or ()
-        errors = self._replay_collect_reports(frame.content() or ())
-        self._files_with_errors += [number] * errors
+        errors = self._replay_collect_reports(frame.content() or (), copy, self._origin(frame))
+        self._files_with_errors += [file] * errors
         if number not in self._collected:
             self._collected.add(number)
-            self._note_not_found(frame.header)
-            if self._outbox.files[number].select is not None:
+            self._note_not_found(frame.header, self._outbox.files[file].path)
+            if self._outbox.files[file].select is not None:
                 self._selected_tests += frame.header["tests"]
             if deselected:
                 items = [Deselected(nodeid, self._config, self._session) for nodeid in deselected]
@@ -314,26 +326,32 @@ class Run:
         self._files_left = frame.header["files_left"]
         self._estimate()
 
-    def _replay_collect_reports(self, told: Any) -> int:
+    def _replay_collect_reports(self, told: Any, copy: int, origin: Dict[str, Any]) -> int:
         # Several workers tell of the same node; one tells of it twice if a file has two collectors, as with doctests.
         seen = frozenset(self._collect_seen)
         errors = 0
         for data in told:
-            node = (data["nodeid"], data["outcome"])
+            node = (copy, data["nodeid"], data["outcome"])
             if data["outcome"] != "passed" and node not in seen:
                 self._collect_seen.add(node)
                 errors += data["outcome"] == "failed"
-                self._config.hook.pytest_collectreport(report=revive(self._config, data))
+                report = revive(self._config, data)
+                report.__dict__.update(origin)
+                self._config.hook.pytest_collectreport(report=report)
         self._collect_errors += errors
         return errors
 
-    def _note_not_found(self, told: Dict[str, Any]) -> None:
+    def _note_not_found(self, told: Dict[str, Any], path: str) -> None:
         """Selectors that match nothing are errors if they were arguments, and nothing to speak of with --lf."""
-        path = self._outbox.files[told["file"]].path
         asked = self._arguments.select(path) if self._arguments is not None else None
         for parts, message in zip(told["notfound"], told["notfound_messages"]):
-            if parts in (asked or ()):
+            if parts in (asked or ()) and message not in self._not_found:
                 self._not_found.append(message)
+
+    def _origin(self, frame: Frame) -> Dict[str, Any]:
+        """What reports hold besides where it matters which worker they come from."""
+        worker = frame.header.get("worker")
+        return {} if self._each is None or worker is None else self._each.of(worker)
 
     def _on_collection_complete(self, frame: Frame) -> None:
         self._complete = True
@@ -342,7 +360,7 @@ class Run:
 
     def _on_results(self, frame: Frame) -> None:
         dropped = frame.header.get("drop") or ()
-        extra = {**self._extra, "worker_id": f"gw{frame.header['worker']}"}
+        extra = {**self._extra, "worker_id": f"gw{frame.header['worker']}", **self._origin(frame)}
         with in_one_piece(self._terminal):
             for position, (told, entry) in enumerate(zip(frame.header["tests"], frame.content())):
                 if self._stopping:
@@ -371,6 +389,7 @@ class Run:
             return
         entry = frame.content()
         extra = {**self._extra, "worker_id": f"gw{frame.header['worker']}", "item_index": key[1]}
+        extra.update(self._origin(frame))
         for report in test_reports(self._config, entry, extra):
             self._hook(entry["nodeid"]).pytest_runtest_logreport(report=report)
         self._heed_pytest()
@@ -378,6 +397,7 @@ class Run:
     def _on_crashed(self, frame: Frame) -> None:
         told = frame.header
         extra = {**self._extra, "worker_id": f"gw{told['worker']}", "item_index": told["index"]}
+        extra.update(self._origin(frame))
         key = (told["file"], told["index"])
         hang = frame.content() if frame.blob else None
         self._replay_failure(key, told["nodeid"], told["when"], told["message"], extra, hang)
@@ -385,10 +405,11 @@ class Run:
     def _on_lost(self, frame: Frame) -> None:
         told = frame.header
         if told.get("nodeid"):
-            self._replay_failure(None, told["nodeid"], "setup", told["message"], self._extra)
+            extra = {**self._extra, **self._origin(frame)}
+            self._replay_failure(None, told["nodeid"], "setup", told["message"], extra)
             return
         nodeid = os.path.relpath(told["path"], str(self._config.rootpath)).replace(os.sep, "/")
-        report = CollectReport(nodeid, "failed", told["message"], [])
+        report = CollectReport(nodeid, "failed", told["message"], [], **self._origin(frame))
         self._collect_errors += not self._complete
         self._config.hook.pytest_collectreport(report=report)
 

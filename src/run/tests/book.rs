@@ -24,8 +24,11 @@ struct Entry {
 }
 
 impl Book {
-    pub fn add_files(&mut self, specs: Vec<FileSpec>) {
-        self.files.extend(specs.into_iter().map(|spec| Entry { spec: Arc::new(spec), names: None }));
+    /// Each of them so many times in a row.
+    pub fn add_files(&mut self, specs: Vec<FileSpec>, copies: u32) {
+        for spec in specs.into_iter().map(Arc::new) {
+            self.files.extend((0..copies).map(|_| Entry { spec: Arc::clone(&spec), names: None }));
+        }
     }
 
     pub fn files(&self) -> u32 {

@@ -26,7 +26,7 @@ impl Bundles {
                 let count = u32::try_from(tests.len()).unwrap_or(u32::MAX);
                 Some((0..count).map(|index| self.of_group(marked.get(&index).copied())).collect())
             }
-            Mode::Test | Mode::File | Mode::No => None,
+            Mode::Test | Mode::File | Mode::Each | Mode::No => None,
         }
     }
 

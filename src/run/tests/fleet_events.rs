@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{TestRun, memory::Ran, workers::Phase};
+use super::{Outlook, TestRun, memory::Ran, workers::Phase};
 use crate::{
     history::Outcome,
     machine::{Command, Event, ExitText, MachineError},
     model::{FileId, MachineId, TestId, WorkerId, event::What},
+    plan::Mode,
     protocol::{
         TestName, WireTest,
         bridge::{Level, ToPlugin},
@@ -41,7 +42,21 @@ impl TestRun<'_> {
             FleetEvent::Note(text) => self.note(Level::Info, text, None),
             FleetEvent::Machine(machine, event) => self.on_machine(machine, event)?,
         }
+        self.say_whether_others_come();
         self.refuse_to_wait_for_nobody()
+    }
+
+    /// Where every worker has all tests to itself, the scheduler has to know whether one may still come in the place of another.
+    fn say_whether_others_come(&mut self) {
+        let more = self.fleet.awaits_leases() || self.workers.any_expected();
+        let outlook = if more { Outlook::MoreMayCome } else { Outlook::NobodyElseComes };
+        if self.rules.mode != Mode::Each || std::mem::replace(&mut self.outlook, outlook) == outlook {
+            return;
+        }
+        let _ = self.input(match outlook {
+            Outlook::MoreMayCome => Input::LeasesReopened,
+            Outlook::NobodyElseComes => Input::LeasesOver,
+        });
     }
 
     /// What kept single machines from being leased matters as long as others work. Otherwise the run's end tells of it.
@@ -97,6 +112,7 @@ impl TestRun<'_> {
         if !self.leaving.insert(machine) {
             return;
         }
+        self.replace(machine);
         let _ = self.input(Input::MachineLeaving { machine, within });
         let name = self.fleet.name(machine).to_owned();
         self.note(
@@ -104,7 +120,6 @@ impl TestRun<'_> {
             format!("{name} will be taken away in {} s: its tests go elsewhere", within.as_secs()),
             None,
         );
-        self.replace(machine);
     }
 
     /// Asks for another machine in the place of one that goes, where there are more and there is work for it.
@@ -115,6 +130,7 @@ impl TestRun<'_> {
         let workers = self.workers.of(machine).len() as u32;
         if self.replacements_left > 0 && self.fleet.replace(workers) {
             self.replacements_left -= 1;
+            self.say_whether_others_come();
         }
     }
 
@@ -250,9 +266,18 @@ impl TestRun<'_> {
         }
         self.book.collected(file, names);
         let (total, files_left) = (self.book.total(), self.book.files_left());
-        let file = file.0;
-        let message =
-            ToPlugin::Collected { file, tests, deselected, errors, notfound, notfound_messages, total, files_left };
+        let (worker, file) = (worker.0, file.0);
+        let message = ToPlugin::Collected {
+            worker,
+            file,
+            tests,
+            deselected,
+            errors,
+            notfound,
+            notfound_messages,
+            total,
+            files_left,
+        };
         self.tell_plugin(&message, blob);
     }
 
@@ -383,7 +408,10 @@ impl TestRun<'_> {
             Some(file) if self.book.knows(FileId(file)) => {
                 let path = self.book.path(FileId(file)).to_owned();
                 let message = format!("{worker} on {place} ended with {how} while it imported this file{detail}");
-                self.tell_plugin(&ToPlugin::Lost { nodeid: None, path: Some(path), message }, Bytes::new());
+                self.tell_plugin(
+                    &ToPlugin::Lost { worker: Some(worker.0), nodeid: None, path: Some(path), message },
+                    Bytes::new(),
+                );
             }
             _ => self.note(Level::Error, format!("{worker} on {place} ended with {how}{detail}"), None),
         }

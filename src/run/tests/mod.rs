@@ -33,7 +33,7 @@ use crate::{
         Frame,
         bridge::{FromPlugin, Level, ToPlugin},
     },
-    scheduler::{self, Scheduler, Time, Verdict},
+    scheduler::{self, Copies, Scheduler, Time, Verdict},
 };
 
 /// Suites of up to this many files are collected whole before the first test runs, as plain pytest does it.
@@ -107,6 +107,8 @@ pub struct TestRun<'a> {
     /// What the scheduler is to hear as soon as it is there.
     early: Vec<scheduler::Input>,
     book: Book,
+    /// In mode `each` every file is in the book once for each worker that was asked for.
+    copies: Copies,
     bundles: Bundles,
     workers: Workers,
     progress: Progress,
@@ -121,10 +123,19 @@ pub struct TestRun<'a> {
     /// Machines that could not be leased, each with what helps.
     unsaid: Vec<(String, String)>,
     budget_spent: bool,
+    /// What the scheduler was last told of workers that may still come.
+    outlook: Outlook,
     /// Machines that are about to be taken away.
     leaving: BTreeSet<MachineId>,
     /// Machines that may still be asked for in the place of others.
     replacements_left: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Outlook {
+    #[default]
+    MoreMayCome,
+    NobodyElseComes,
 }
 
 struct Stopping {
@@ -140,6 +151,7 @@ impl<'a> TestRun<'a> {
             scheduler: None,
             early: Vec::new(),
             book: Book::default(),
+            copies: Copies::of(scheduler_mode(rules.mode), rules.workers),
             bundles: Bundles::new(rules.mode),
             workers: Workers::default(),
             progress: Progress::default(),
@@ -152,6 +164,7 @@ impl<'a> TestRun<'a> {
             counted: 0,
             unsaid: Vec::new(),
             budget_spent: false,
+            outlook: Outlook::default(),
             leaving: BTreeSet::new(),
             replacements_left: rules.workers.max(FEWEST_REPLACEMENTS),
             rules,
@@ -223,7 +236,7 @@ impl<'a> TestRun<'a> {
 
     /// Makes the scheduler when enough of the suite is known to choose how it is collected.
     fn settle_collection(&mut self) {
-        let large = self.book.files() > SMALL_SUITE_FILES;
+        let large = self.book.files() / self.copies.count() > SMALL_SUITE_FILES;
         if self.scheduler.is_some() || !(self.files_ended || large) {
             return;
         }
@@ -234,11 +247,7 @@ impl<'a> TestRun<'a> {
             Collect::Auto => scheduler::Collect::First,
         };
         let mut scheduler = Scheduler::new(scheduler::Config {
-            mode: match self.rules.mode {
-                Mode::File => scheduler::Mode::File,
-                Mode::Scope | Mode::Group => scheduler::Mode::Bundle,
-                Mode::Test | Mode::No => scheduler::Mode::Test,
-            },
+            mode: scheduler_mode(self.rules.mode),
             collect,
             chunks_per_worker: self.rules.chunks_per_worker.and_then(NonZeroU32::new),
             max_attempts: MAX_ATTEMPTS,
@@ -272,6 +281,15 @@ impl<'a> TestRun<'a> {
 
     fn note(&self, level: Level, text: impl Into<String>, help: Option<String>) {
         self.tell_plugin(&ToPlugin::Note { level, text: text.into(), help }, Bytes::new());
+    }
+}
+
+fn scheduler_mode(mode: Mode) -> scheduler::Mode {
+    match mode {
+        Mode::File => scheduler::Mode::File,
+        Mode::Scope | Mode::Group => scheduler::Mode::Bundle,
+        Mode::Each => scheduler::Mode::Each,
+        Mode::Test | Mode::No => scheduler::Mode::Test,
     }
 }
 

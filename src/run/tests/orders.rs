@@ -61,6 +61,11 @@ impl TestRun<'_> {
         if let Subject::Test(test) = subject {
             self.broke_off(test, Outcome::Lost, None, None);
         }
+        let file = match subject {
+            Subject::Test(test) => test.file,
+            Subject::File(file) => file,
+        };
+        let owner = self.scheduler.as_ref().and_then(|scheduler| scheduler.last_owner(file));
         let message = match reason {
             GiveUpReason::AttemptsExhausted { attempts } => {
                 format!("its machine was lost {attempts} times; it was not tried again")
@@ -68,7 +73,11 @@ impl TestRun<'_> {
             GiveUpReason::NotFound => {
                 "it was collected on one worker but could not be found on another: its node id differs from process to process".into()
             }
-            GiveUpReason::NoWorkersLeft => "no worker was left to run it".into(),
+            GiveUpReason::NoWorkersLeft if self.copies.count() == 1 => "no worker was left to run it".into(),
+            GiveUpReason::NoWorkersLeft => match owner {
+                Some(worker) => format!("{worker} is gone, and no other worker came in its place"),
+                None => format!("not as many workers came as were asked for, which was {}", self.rules.workers),
+            },
         };
         let (nodeid, path) = match subject {
             Subject::Test(test) => (Some(self.book.nodeid(test)), None),
@@ -78,7 +87,7 @@ impl TestRun<'_> {
             subject: nodeid.clone().or_else(|| path.clone()).unwrap_or_default(),
             reason: message.clone(),
         });
-        self.tell_plugin(&ToPlugin::Lost { nodeid, path, message }, Bytes::new());
+        self.tell_plugin(&ToPlugin::Lost { worker: owner.map(|worker| worker.0), nodeid, path, message }, Bytes::new());
     }
 
     fn abort(&mut self) {

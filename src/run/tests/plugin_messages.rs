@@ -11,9 +11,9 @@ impl TestRun<'_> {
     pub(super) fn on_plugin(&mut self, message: FromPlugin) -> Result<(), RunError> {
         match message {
             FromPlugin::Files { files } => {
-                let count = files.len() as u32;
+                let count = files.len() as u32 * self.copies.count();
                 let forecasts = self.forecasts(&files);
-                self.book.add_files(files);
+                self.book.add_files(files, self.copies.count());
                 if !forecasts.is_empty() {
                     let _ = self.input(Input::Forecast(forecasts));
                 }
@@ -41,6 +41,9 @@ impl TestRun<'_> {
 
     /// What earlier runs say of files that are about to be numbered.
     fn forecasts(&self, files: &[FileSpec]) -> Vec<(FileId, Forecast)> {
+        if self.copies.count() > 1 {
+            return Vec::new();
+        }
         let numbered = (self.book.files()..).map(FileId).zip(files);
         numbered.filter_map(|(file, spec)| Some((file, self.memory.forecast(spec)?))).collect()
     }

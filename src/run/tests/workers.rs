@@ -120,6 +120,11 @@ impl Workers {
         self.by_id.values().any(|worker| worker.phase != Phase::Down)
     }
 
+    /// Whether there is one that hasn't begun, or is to begin again.
+    pub fn any_expected(&self) -> bool {
+        self.by_id.values().any(|worker| worker.phase == Phase::Expected)
+    }
+
     pub fn count(&self) -> usize {
         self.by_id.len()
     }

@@ -98,7 +98,8 @@ impl Plan {
             .collect();
         let workers: u32 = machines.iter().map(|machine| machine.workers).sum();
         let mode = *dice.pick(&[Mode::Test, Mode::Test, Mode::File, Mode::Bundle, Mode::Each]);
-        let planned = if mode == Mode::Each { dice.count(workers.saturating_sub(2).max(1), workers + 1) } else { workers };
+        let planned =
+            if mode == Mode::Each { dice.count(workers.saturating_sub(2).max(1), workers + 1) } else { workers };
         if mode == Mode::Each {
             suite.files.truncate(5);
             suite = suite.in_copies(planned);
