@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::{
+    bake,
     history::{HistoryArgs, ListArgs},
     machines::args::MachinesCommand,
     manuals::{CompletionsArgs, ManArgs},
     replay::{self, ReplayArgs},
     report::{self, ReportArgs},
     rerun::{self, RerunArgs},
+    ssh_run,
     sweep::{self, SweepArgs},
 };
 use crate::plan::{Flags, Kind, OPTIONS, OptionInfo, Scope};
@@ -81,7 +83,7 @@ pub enum Command {
     /// CLOUDIST_WORKER_INDEX (from 0) and CLOUDIST_NUM_WORKERS set. With one worker its output arrives byte for byte and it gets this
     /// command's stdin; with several, each line is prefixed by the worker's number and stdin is empty. A COMMAND of one word with
     /// spaces in it is given to the shell there.
-    #[command(after_long_help = SSH_RUN_EXAMPLES)]
+    #[command(after_long_help = ssh_run::EXAMPLES)]
     SshRun(SshRunArgs),
     /// Make a machine image with the environment in place, for runs on EC2
     ///
@@ -89,7 +91,7 @@ pub enum Command {
     /// the state of cloud-init, credentials), and has EC2 make an image of it. Runs whose machines are to have the same environment on the same
     /// --image start from it by themselves and install nothing. None of the project's files are in it. It stays until it is removed, and its disk
     /// costs something each month.
-    #[command(after_long_help = BAKE_EXAMPLES)]
+    #[command(after_long_help = bake::EXAMPLES)]
     Bake(BakeArgs),
     /// Show what a run would rent from EC2, and for how much
     ///
@@ -177,27 +179,6 @@ Examples:
   cloudist pytest --hosts ci@h1,h2:2222 --init-command 'pip install -r requirements.txt'
 
 Exit status: pytest's own (0 to 5); 90 to 97 as `cloudist --help` tells.";
-
-const SSH_RUN_EXAMPLES: &str = "\
-Examples:
-  cloudist ssh-run -- python -m build
-  cloudist ssh-run -n 4 -- sh -c 'echo shard $CLOUDIST_WORKER_INDEX of $CLOUDIST_NUM_WORKERS'
-  cloudist ssh-run --fetch 'htmlcov/**' --fetch-to out -- make coverage
-  cat data.csv | cloudist ssh-run --hosts big -- python train.py > model.bin
-
-Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; with several
-workers the first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after
-Ctrl-C.";
-
-const BAKE_EXAMPLES: &str = "\
-Examples:
-  cloudist bake                          the environment of this project
-  cloudist bake --list                   the images that there are
-  cloudist bake --remove ami-0123        remove one, and the disk in it
-  cloudist bake --remove --all           remove all
-
-Exit status: 0; 90 if a setting is wrong or there is no environment to bake; 91 if EC2 can't be asked
-or doesn't make the image; 92 to 95 as `cloudist --help` tells; 130 after Ctrl-C.";
 
 const PLAN_EXAMPLES: &str = "\
 Examples:

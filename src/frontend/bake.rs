@@ -18,7 +18,7 @@ use super::{
     init::project_root,
     interpreter,
     plan::failure,
-    pytest, travel,
+    pytest, remains, travel,
 };
 use crate::{
     environment::Request,
@@ -31,6 +31,16 @@ use crate::{
     },
     templates,
 };
+
+pub const EXAMPLES: &str = "\
+Examples:
+  cloudist bake                          the environment of this project
+  cloudist bake --list                   the images that there are
+  cloudist bake --remove ami-0123        remove one, and the disk in it
+  cloudist bake --remove --all           remove all
+
+Exit status: 0; 90 if a setting is wrong or there is no environment to bake; 91 if EC2 can't be asked
+or doesn't make the image; 92 to 95 as `cloudist --help` tells; 130 after Ctrl-C.";
 
 /// What EC2 asks for a GiB of a snapshot in a month, in most regions.
 const DOLLARS_PER_GIB_MONTH: f64 = 0.05;
@@ -105,7 +115,7 @@ async fn make(settings: Settings, python: PathBuf, cwd: PathBuf) -> Result<u8, F
         Err(failure) => Err(failure),
     };
     let bill = fleet.bill().filter(|bill| bill.machines > 0);
-    bridge::report_remains(fleet.finish().await, &Listener::default());
+    remains::tell(fleet.finish().await, &Listener::default());
     if let Some(bill) = bill {
         eprintln!("{bill}");
     }

@@ -17,7 +17,7 @@ use super::{
     failure::{Failure, exit_code},
     init::project_root,
     line::Line,
-    pytest, recording,
+    pytest, recording, remains,
     remember::Keeper,
     team, travel,
 };
@@ -149,7 +149,7 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
     let recorder = match fleet {
         Some(fleet) => {
             let (recorder, finished) = tokio::join!(farewell, fleet.finish());
-            report_remains(finished, &listener);
+            remains::tell(finished, &listener);
             recorder
         }
         None => farewell.await,
@@ -158,23 +158,9 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
     Served::Run
 }
 
-/// Nothing may stay behind in silence. The run's own outcome stands.
-pub fn report_remains(finished: Result<Option<String>, ProviderError>, listener: &Listener) {
-    match finished {
-        Ok(None) => {}
-        Ok(Some(stays)) => recording::say(listener, &format!("cloudist: {stays}")),
-        Err(error) => {
-            let what = crate::text::chain(&error);
-            recording::say(listener, &format!("cloudist: not everything could be given back: {what}"));
-            let help = "help: run `cloudist sweep`; machines that are no longer spoken to end by themselves";
-            recording::say(listener, help);
-        }
-    }
-}
-
 /// There was no run for them.
 async fn give_back(early: EarlyFleet) {
-    report_remains(early.fleet.finish().await, &Listener::default());
+    remains::tell(early.fleet.finish().await, &Listener::default());
 }
 
 async fn refuse(line: Line, early: Option<EarlyFleet>, detail: &str) -> Served {

@@ -19,6 +19,7 @@ mod plan;
 mod plan_table;
 mod pytest;
 mod recording;
+mod remains;
 mod remember;
 mod replay;
 mod report;

@@ -20,7 +20,7 @@ use super::{
     bridge, config,
     failure::{Failure, exit_code},
     init::project_root,
-    interpreter, pytest, recording,
+    interpreter, pytest, recording, remains,
     remember::CommandEntry,
     travel,
 };
@@ -32,6 +32,17 @@ use crate::{
         prepare,
     },
 };
+
+pub const EXAMPLES: &str = "\
+Examples:
+  cloudist ssh-run -- python -m build
+  cloudist ssh-run -n 4 -- sh -c 'echo shard $CLOUDIST_WORKER_INDEX of $CLOUDIST_NUM_WORKERS'
+  cloudist ssh-run --fetch 'htmlcov/**' --fetch-to out -- make coverage
+  cat data.csv | cloudist ssh-run --hosts big -- python train.py > model.bin
+
+Exit status: that of COMMAND, or 128 plus the number of the signal that ended it; with several
+workers the first that is not 0, by worker number; 90 to 97 as `cloudist --help` tells; 130 after
+Ctrl-C.";
 
 /// Pieces of output that may wait for a slow terminal or pipe.
 const OUTPUT_WAITING: usize = 64;
@@ -113,7 +124,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     let bill = fleet.bill().filter(|bill| bill.machines > 0);
     let machines = fleet.machines();
     let recorder = recording::end_command(&mut fleet, &ending, bill.as_ref());
-    bridge::report_remains(fleet.finish().await, &listener);
+    remains::tell(fleet.finish().await, &listener);
     watcher.abort();
     let shown = showing.await.map_err(|error| Failure::new(exit_code::INTERNAL, error.to_string()))?;
     if let Some(bill) = &bill {

@@ -125,10 +125,9 @@ def test_ten_thousand_tests_are_no_burden(visit: Visit, large: pathlib.Path) -> 
 def test_a_command_has_a_page_without_tests(visit: Visit, commanded: pathlib.Path) -> None:
     page = visit.open(commanded).page
     assert page.inner_text(".verdict") == "The command failed on 1 of 3 workers"
-    shown = page.locator("section:visible h2:visible").all_inner_texts()
-    assert shown == ["Timeline", "Failures", "Where the workers’ time went", "Machines"] or (
-        shown[0].startswith("What bounded") and shown[1:] == ["Timeline", "Failures", "Where the workers’ time went", "Machines"]
-    )
+    titles = page.locator("section:visible h2:visible").all_inner_texts()
+    assert {"Timeline", "Failures", "Machines"} <= set(titles)
+    assert not {"Slowest tests", "Flaky tests", "Costliest imports"} & set(titles), titles
     assert "gw1" in page.inner_text("#failures") and "status 1" in (page.text_content("#failures") or "")
     assert page.locator("#search:visible").count() == 0
     page.focus("#canvas")
