@@ -108,14 +108,14 @@ mod tests {
         let rows = rows(&[&["local-0", "gw0: tests/test_some.py::test_one\ngw1: short"]]);
         assert_eq!(
             render(&["machine", "now"], &rows, Some(30), TooLong::IsCut),
-            "machine  now\nlocal-0  …est_some.py::test_one\n         gw1: short\n"
+            "machine  now\nlocal-0  …st_some.py::test_one\n         gw1: short\n"
         );
         let broken = render(&["machine", "now"], &rows, Some(30), TooLong::GoesOn);
         assert!(broken.lines().all(|line| line.width() <= 30), "{broken}");
         assert!(broken.replace(['\n', ' '], "").contains("tests/test_some.py::test_one"), "{broken}");
         // What can't be narrower isn't.
         let narrow = render(&["machine", "now"], &rows, Some(5), TooLong::IsCut);
-        assert_eq!(narrow.lines().nth(1), Some("local-0  …e.py::test_one"));
+        assert_eq!(narrow.lines().nth(1), Some("local-0  …me.py::test_one"));
     }
 
     #[test]
