@@ -30,11 +30,12 @@ def r(n):
     return b
 exec(compile(r(int(r(8))), "<cloudist runner>", "exec"))"#;
 
-/// The runner's further modules as they travel.
-static MODULES: LazyLock<Bytes> = LazyLock::new(|| {
+/// The runner's further modules as they travel, and what names them.
+static MODULES: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     let modules: serde_json::Map<_, _> =
         templates::RUNNER_MODULES.iter().map(|(name, source)| ((*name).to_owned(), (*source).into())).collect();
-    snapshot::compress(&serde_json::to_vec(&modules).expect("texts make JSON")).into()
+    let text = serde_json::to_vec(&modules).expect("texts make JSON");
+    (snapshot::compress(&text).into(), snapshot::Digest::of(&text).to_string())
 });
 
 /// What is known once the runner answers.
@@ -69,8 +70,9 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     let distance = asked.elapsed();
     let mut link = Link::new(machine, session, child, start.boot_python.clone(), distance);
     link.outgoing.send_raw(Bytes::from(format!("{:08}{}", templates::RUNNER.len(), templates::RUNNER))).await?;
-    let hello = ToRunner::Hello { protocol: PROTOCOL, run: start.run.clone(), base: BASE.into() };
-    link.outgoing.send_with(&hello, MODULES.clone()).await?;
+    let (modules, code) = &*MODULES;
+    let hello = ToRunner::Hello { protocol: PROTOCOL, run: start.run.clone(), base: BASE.into(), code: code.clone() };
+    link.outgoing.send_with(&hello, modules.clone()).await?;
     if let Some(python) = &start.python {
         // Importing pytest takes longer than most syncs: it begins now.
         link.outgoing.send(&ToRunner::Prepare { python: python.clone(), env: start.env.clone() }).await?;

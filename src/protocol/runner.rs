@@ -8,10 +8,12 @@ use super::{TestName, WireTest};
 /// What the runner writes before its first frame.
 pub const MAGIC: &[u8] = b"\0cloudist-runner 1\n";
 
+/// What the engine says to a runner. The `code` of `Hello` names the modules that come with it: what is kept of them compiled
+/// is found by that.
 #[derive(Debug, Serialize)]
 #[serde(tag = "t", rename_all = "kebab-case")]
 pub enum ToRunner {
-    Hello { protocol: u32, run: String, base: String },
+    Hello { protocol: u32, run: String, base: String, code: String },
     Prepare { python: String, env: Value },
     Snapshot { id: String, key: String, base: Option<String>, ops: Vec<Step> },
     Lanes,

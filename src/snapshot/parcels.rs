@@ -183,9 +183,9 @@ impl fmt::Debug for Parcels {
     }
 }
 
-/// Compresses a manifest, or what is to become of one.
+/// Compresses a manifest, or what else a machine waits for: a better level would take longer than sending what it saves.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::default());
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
     let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
     written.expect("writing to memory does not fail")
 }

@@ -146,6 +146,9 @@ class Taking:
         self.run.greet(hello)
         self.transcript.begin()
         self.bridge.before_waiting = self.transcript.tell
+        if hasattr(gc, "freeze"):
+            # What was made until here stays, and needs not be looked through again and again.
+            gc.freeze()
         self.collect_garbage_again()
         session.perform_collect = self.run.collect  # type: ignore[assignment, method-assign]
 

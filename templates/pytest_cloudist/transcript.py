@@ -5,6 +5,8 @@ Listens at the standard streams, whoever writes to them. Never changes what is w
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 import sys
 import threading
@@ -18,15 +20,16 @@ from .terminal import uncaptured
 # A frame with so much in it is written to the pipe whole or not at all, even if Ctrl-C comes in between.
 MOST_BYTES = 3900
 MOST_CHARACTERS = MOST_BYTES // 4
-# So many pieces are told although nothing is waited for; and so many are kept until the engine can be told at all.
-MANY = 64
+# So much is told although nothing is waited for; and so much is kept until the engine can be told at all.
+MANY = 512
 MOST_BEFORE = 4096
 
 
 class Transcript:
     def __init__(self, config: pytest.Config, bridge: Bridge) -> None:
         self._bridge: Optional[Bridge] = bridge
-        self._said: List[Tuple[int, bytes]] = []
+        self._said: List[Tuple[int, str]] = []
+        self._ready: List[Tuple[int, bytes]] = []
         self._begun = False
         self._streams: Dict[int, Any] = {}
         # Threads print too, but only this one speaks to the engine; and a process that is forked speaks to nobody.
@@ -41,9 +44,14 @@ class Transcript:
     def _listen(self, number: int, stream: Any) -> None:
         write = getattr(stream, "write", None)
 
+        said = self._said
+
         def heard(text: Any) -> Any:
+            # Much of what a run costs here is words that are written one by one: this must be cheap.
             written = write(text)
-            self._hear(number, stream, text)
+            said.append((number, text))
+            if len(said) > MANY:
+                self._make_room()
             return written
 
         try:
@@ -53,25 +61,26 @@ class Transcript:
             return
         self._streams[number] = stream
 
-    def _hear(self, number: int, stream: Any, text: Any) -> None:
-        if self._bridge is None or not isinstance(text, str):
-            return
-        encoding, errors = getattr(stream, "encoding", None), getattr(stream, "errors", None)
-        step = MOST_BYTES if text.isascii() else MOST_CHARACTERS
-        with self._lock:
-            for start in range(0, len(text), step):
-                self._put(number, text[start : start + step].encode(encoding or "utf-8", errors or "strict"))
-            if not self._begun:
-                del self._said[:-MOST_BEFORE]
-        if self._begun and len(self._said) > MANY:
+    def _make_room(self) -> None:
+        if self._begun:
             self.tell()
+        elif len(self._said) > MOST_BEFORE:
+            with self._lock:
+                del self._said[:-MOST_BEFORE]
 
-    def _put(self, number: int, piece: bytes) -> None:
-        before = self._said[-1] if self._said else (0, b"")
-        if before[0] == number and len(before[1]) + len(piece) <= MOST_BYTES:
-            self._said[-1] = (number, before[1] + piece)
-        else:
-            self._said.append((number, piece))
+    def _prepare(self) -> None:
+        """Joins what was said to pieces that can be told."""
+        said, pieces = self._said[:], []
+        for number, texts in itertools.groupby(said, key=operator.itemgetter(0)):
+            stream = self._streams.get(number)
+            encoding, errors = getattr(stream, "encoding", None), getattr(stream, "errors", None)
+            text = "".join(text for _, text in texts if isinstance(text, str))
+            step = MOST_BYTES if text.isascii() else MOST_CHARACTERS
+            for start in range(0, len(text), step):
+                piece = text[start : start + step].encode(encoding or "utf-8", errors or "backslashreplace")
+                pieces.append((number, piece))
+        self._ready += pieces
+        del self._said[: len(said)]
 
     def begin(self) -> None:
         """The engine listens from now on."""
@@ -83,9 +92,11 @@ class Transcript:
             return
         while self._bridge is not None:
             with self._lock:
-                if not self._said:
+                if not self._ready:
+                    self._prepare()
+                if not self._ready:
                     return
-                number, piece = self._said.pop(0)
+                number, piece = self._ready.pop(0)
             try:
                 self._bridge.send("printed", piece, stream=number)
             except EngineGone:
@@ -94,6 +105,6 @@ class Transcript:
     def close(self) -> None:
         for stream in self._streams.values():
             stream.__dict__.pop("write", None)
-        self._streams.clear()
         self.tell()
+        self._streams.clear()
         self._bridge = None

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import stat
-import tempfile
 import time
 
 from .processes import children
@@ -26,6 +25,8 @@ class Deadline:
         if hasattr(os, "memfd_create"):
             self.descriptor = os.memfd_create("cloudist-watch")
         else:
+            import tempfile
+
             with tempfile.TemporaryFile() as file:
                 self.descriptor = os.dup(file.fileno())
         self.seconds = seconds

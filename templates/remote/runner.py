@@ -419,7 +419,7 @@ class Runner:
             os.makedirs(self.base, mode=0o700, exist_ok=True)
         except OSError as error:
             raise ProtocolError("failed to make %s: %s" % (self.base, error.strerror)) from error
-        self.code = [os.path.join(self.base, "code"), "%08x%x" % (zlib.crc32(blob), len(blob))]
+        self.code = [os.path.join(self.base, "code"), header["code"]]
         self._modules.compiled_in(*self.code)
         from _cloudist.services import Services, description
         from _cloudist.slots import contents_known

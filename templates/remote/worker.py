@@ -21,6 +21,7 @@ import sys
 PACKAGE = "_cloudist"
 LENGTH = struct.Struct(">I")
 OLDEST_PYTEST = (7, 0)
+IMPORTED_BY_EVERY_SESSION = ("faulthandler", "pdb")
 
 
 class Link:
@@ -128,6 +129,8 @@ class Zygote:
 
         for name in default_plugins:
             importlib.import_module("_pytest." + name)
+        for name in IMPORTED_BY_EVERY_SESSION:
+            importlib.import_module(name)
         importlib.import_module(PACKAGE + ".worker_process")
         gc.freeze()
         self._pytest = pytest

@@ -24,7 +24,7 @@ from .worker_groups import HELP, groups
 from .worker_options import add_missing_options, neutralise
 from .worker_paths import PathMap
 from .worker_reports import Reports, warning
-from .worker_shortcuts import HookProxies, remember_paths
+from .worker_shortcuts import HookProxies, remember_paths, remember_sources
 from .worker_teardown import joined, tear_down_to
 from .worker_tests import Finished, Tests
 from .worker_watch import Watch
@@ -132,6 +132,7 @@ class WorkerPlugin:
         self._collection = Collection(session, self._paths)
         self._subtests = self._config.pluginmanager.get_plugin("subtests")
         remember_paths()
+        remember_sources()
         self._config.pluginmanager.register(HookProxies(session), "cloudist-hook-proxies")
         session.perform_collect = lambda *_, **__: self._collection.begin()
 

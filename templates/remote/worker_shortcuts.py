@@ -37,6 +37,29 @@ def remember_paths():
             module.absolutepath = remembered(absolutepath)
 
 
+def remember_sources():
+    """Where a function's code comes from is asked for each test, and looked up on the disk each time."""
+    found = getattr(_pytest._code.code.Code, "path", None)
+    if isinstance(found, property):
+        _pytest._code.code.Code.path = property(remembered_path(found.fget))
+
+
+def remembered_path(find):
+    known = {}
+
+    def look(code):
+        name = code.raw.co_filename
+        try:
+            return known[name]
+        except KeyError:
+            path = find(code)
+            if isinstance(path, os.PathLike) and os.path.isabs(name):
+                known[name] = path
+            return path
+
+    return look
+
+
 def remembered(absolutepath):
     known = {}
 

@@ -3,6 +3,7 @@
 Boots exactly as over SSH. Holds no expectations: tests say what should come back.
 """
 
+import hashlib
 import json
 import os
 import select
@@ -86,10 +87,10 @@ class Machine:
         del self._buffer[: self._buffer.index(MAGIC) + len(MAGIC)]
 
     def hello(self):
-        self.send(
-            {"t": "hello", "protocol": 1, "run": self.run, "base": str(self.base)},
-            zlib.compress(json.dumps(modules()).encode()),
-        )
+        text = json.dumps(modules()).encode()
+        code = hashlib.sha256(text).hexdigest()
+        hello = {"t": "hello", "protocol": 1, "run": self.run, "base": str(self.base), "code": code}
+        self.send(hello, zlib.compress(text))
         self.ready = self.wait("ready")
         return self
 
@@ -158,7 +159,10 @@ class Machine:
         manifest = b"cloudist-manifest 2\n" + b"".join(records)
         snapshot = hashlib.sha256(manifest).hexdigest()
         self.send({"t": "snapshot", "id": snapshot, "key": "0123456789abcdef"}, zlib.compress(manifest))
-        contents = [content if isinstance(content, bytes) else content.encode() for _, content in sorted(files.items())]
+        contents = [
+            content if isinstance(content, bytes) else content.encode()
+            for _, content in sorted(files.items())
+        ]
         self.send({"t": "pack", "files": list(range(len(contents))), "z": False}, b"".join(contents))
         self.send({"t": "build", "id": snapshot})
         return self.wait("built")["tree"]
