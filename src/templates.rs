@@ -65,6 +65,7 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "worker",
     "worker_channel",
     "worker_collection",
+    "worker_fresh",
     "worker_garbage",
     "worker_groups",
     "worker_hold",

@@ -367,6 +367,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             initial: paths(&hello.initial),
             timeout: settings.timeout,
             retries: settings.retries,
+            fresh: settings.fresh_process,
             groups: settings.mode == Mode::Group,
             remember: settings.keep_on_failure.is_some(),
             hold: settings.hold_failures,

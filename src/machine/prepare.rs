@@ -91,6 +91,7 @@ pub struct SessionPlan {
     /// How long a test may take.
     pub timeout: Option<Duration>,
     pub retries: u32,
+    pub fresh: bool,
     pub groups: bool,
     pub remember: bool,
     pub hold: Option<Duration>,
@@ -252,6 +253,7 @@ impl Ground {
             initial: plan.initial.iter().filter_map(|path| self.mapping.to_remote(path)).collect(),
             timeout: plan.timeout.map(|timeout| timeout.as_secs_f64()),
             retries: plan.retries,
+            fresh: plan.fresh,
             groups: plan.groups,
             remember: plan.remember,
             hold: plan.hold.map(|time| time.as_secs_f64()),

@@ -102,6 +102,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// How often a test that fails runs again.
     pub retries: u32,
+    /// Whether each test has a process of its own.
+    pub fresh_process: bool,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,
     /// For how long machines stay on which something failed.
@@ -237,6 +239,7 @@ impl Settings {
             failed_first: read.parsed("failed-first", "`true` or `false`", truth)?.unwrap_or(false),
             timeout: read.parsed("timeout", "a duration above 0 (30, 30s, 5m)", patience)?,
             retries: read.parsed("retries", "a whole number", keyword)?.unwrap_or(0),
+            fresh_process: read.parsed("fresh-process", "`true` or `false`", truth)?.unwrap_or(false),
             snapshot_limit: read
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),

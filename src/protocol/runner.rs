@@ -89,6 +89,8 @@ pub struct Session {
     pub timeout: Option<f64>,
     /// How often a test that fails runs again.
     pub retries: u32,
+    /// Whether each test has a process of its own.
+    pub fresh: bool,
     /// Whether the marks that put tests into groups are to be told.
     pub groups: bool,
     /// Whether what each worker runs is kept there, for those who come to look at a failure.

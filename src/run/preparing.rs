@@ -65,6 +65,8 @@ pub struct SessionGround {
     pub initial: Vec<PathBuf>,
     pub timeout: Option<Duration>,
     pub retries: u32,
+    /// Whether each test has a process of its own.
+    pub fresh: bool,
     pub groups: bool,
     /// Whether machines keep what each worker has run.
     pub remember: bool,
@@ -112,6 +114,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         initial: session.initial.clone(),
         timeout: session.timeout,
         retries: session.retries,
+        fresh: session.fresh,
         groups: session.groups,
         remember: session.remember,
         hold: session.hold,

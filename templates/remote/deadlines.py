@@ -47,7 +47,7 @@ class Deadline:
 
     def _mark(self):
         data = os.pread(self.descriptor, MARK.size, 0)
-        return MARK.unpack(data) if len(data) == MARK.size else (0, 0, 0, 0, 0.0, 0)
+        return MARK.unpack(data) if len(data) == MARK.size else (0, 0, 0, 0, 0.0, 0, 0)
 
     def _check(self):
         if self._pid is None:
@@ -58,17 +58,17 @@ class Deadline:
         due = mark[4] + self.seconds if mark[0] else now + self.seconds
         if due > now:
             self._runner.loop.after(due - now, self._check)
-        elif self._signal(signal.SIGSTOP):
+        elif self._signal(signal.SIGSTOP, mark[6]):
             self._when_stopped(mark, LOOKS)
 
     def _when_stopped(self, mark, looks):
         """The test may have ended just now: only while the process stands still is that certain."""
         if self._pid is None:
             return
-        if looks and state_of(self._pid) not in ("T", "t", None):
+        if looks and state_of(mark[6]) not in ("T", "t", None):
             return self._runner.loop.after(LOOK, lambda: self._when_stopped(mark, looks - 1))
         if self._mark()[:5] != mark[:5] and not self._overdue(self._mark()):
-            self._signal(signal.SIGCONT)
+            self._signal(signal.SIGCONT, mark[6])
             return self._check()
         self._strike(self._mark())
 
@@ -76,27 +76,28 @@ class Deadline:
         return bool(mark[0]) and mark[4] + self.seconds <= time.monotonic()
 
     def _strike(self, mark):
-        _, phase, file, index, began, kept = mark
+        _, phase, file, index, began, kept, pid = mark
         self.struck = (file, index)
         self.when = PHASES[phase]
         self.took = time.monotonic() - began
         self._sections = json.loads(os.pread(self.descriptor, kept, SECTIONS).decode("ascii")) if kept else []
         for number, name in ((1, "stdout"), (2, "stderr")):
-            text = captured(self._pid, number)
+            text = captured(pid, number)
             if text:
                 self._sections.append(["Captured %s %s" % (name, self.when), text])
         self._descendants = descendants(self._pid)
-        self._signal(SIGNAL)
-        self._signal(signal.SIGCONT)
+        self._signal(SIGNAL, pid)
+        self._signal(signal.SIGCONT, pid)
         self._runner.loop.after(STACKS_IN, self._kill)
 
     def _kill(self):
         if self._pid is not None:
             self._runner.processes.signal_group(self._pid, signal.SIGKILL)
 
-    def _signal(self, number):
+    def _signal(self, number, pid):
+        """The process that runs the test may be a copy of the worker."""
         try:
-            os.kill(self._pid, number)
+            os.kill(pid, number)
         except ProcessLookupError:
             return False
         return True

@@ -32,6 +32,10 @@ class Channel:
         os.set_blocking(results, True)
         os.set_blocking(control, True)
 
+    def adopt(self):
+        """In a copy of the process that takes part in the run while the process itself waits."""
+        self._process = os.getpid()
+
     def close(self):
         """In a copy of the process that has no part in the run."""
         for descriptor in (self._tokens, self._results, self._control):

@@ -19,6 +19,7 @@ from _pytest.outcomes import Exit
 
 from .worker_channel import LATE, NONE, RESULTS, dump, private
 from .worker_collection import Collection
+from .worker_fresh import Fresh
 from .worker_garbage import collecting_rarely, exhaust
 from .worker_groups import HELP, groups
 from .worker_options import add_missing_options, neutralise
@@ -155,6 +156,9 @@ class WorkerPlugin:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
         self._announce()
+        fresh = None
+        if self._description.get("fresh"):
+            fresh = Fresh(session, self._channel, self._run_whole)
         finished = None
         try:
             while not (session.shouldfail or session.shouldstop):
@@ -166,7 +170,9 @@ class WorkerPlugin:
                 if token[0] == NONE:
                     break
                 item = self._find(token)
-                if item is not None:
+                if item is not None and fresh is not None:
+                    fresh.run(item, token)
+                elif item is not None:
                     if finished is not None:
                         self._complete(finished, item)
                         finished = None
@@ -247,6 +253,10 @@ class WorkerPlugin:
             if self.watch is not None:
                 self.watch.pause()
         return finished
+
+    def _run_whole(self, item, token):
+        """A test and all that is to be torn down after it."""
+        self._complete(self._run(item, token), None)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report):

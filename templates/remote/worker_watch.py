@@ -42,7 +42,7 @@ class Watch:
         self._mark(False)
 
     def _mark(self, running):
-        mark = MARK.pack(running, self._phase, *self._token, self._began, self._kept)
+        mark = MARK.pack(running, self._phase, *self._token, self._began, self._kept, os.getpid())
         os.pwrite(self._descriptor, mark, 0)
 
     def _enter(self, phase):
