@@ -37,7 +37,7 @@ impl Scheduler {
                 let test = TestId { file, index };
                 tests += 1;
                 open += u32::from(record.place != Place::Final);
-                let in_pool = record.place == Place::Unassigned && self.phase == Phase::Running;
+                let in_pool = record.place == Place::Unassigned && self.pools();
                 if !matches!(self.phase, Phase::Over(_)) {
                     assert_eq!(pooled.contains(&test), in_pool, "{test} is {:?}", record.place);
                 }
@@ -101,13 +101,13 @@ impl Scheduler {
             let announced = self.fleet.is_announced(state.machine);
             assert!(!announced || state.status != Status::Serving, "{worker} serves on a machine that is leaving");
             assert_eq!(self.fleet.idle.contains(&worker), idle, "{worker}");
-            let kept = self.pool.tests_of(Some(worker));
+            let kept = self.ready(Some(worker));
             assert!(!idle || kept == 0, "{worker} is idle and {kept} tests are kept for it");
         }
         for copy in self.fleet.idle.iter().filter_map(|&worker| self.copy_of(worker)).collect::<BTreeSet<_>>() {
             let first = self.pool.unread.first_of(copy);
             let files_ready = first.is_some_and(|(file, _)| self.grouping.collected_with(file).is_some());
-            let work_left = files_ready || (!self.runs_copies() && self.pool.tests_of(None) > 0);
+            let work_left = files_ready || (!self.runs_copies() && self.ready(None) > 0);
             assert!(!work_left, "work for anyone is left, and somebody is idle");
         }
     }

@@ -97,6 +97,12 @@ pub(super) struct Catalog {
     /// Tests that have no outcome yet.
     pub open_tests: u32,
     pub queued_tests: u32,
+    /// Files that are being collected, or wait for it at a worker, and whose tests don't run right afterwards.
+    pub awaited_files: u32,
+    estimated_tests: u32,
+    estimated: Duration,
+    /// What is foretold of files that wait for their first collection at nobody.
+    unread_forecast: Duration,
     pub errors: u32,
     pub test_pace: Pace,
     pub import_pace: Pace,
@@ -119,6 +125,7 @@ impl Catalog {
         let first = self.len();
         for file in (first..first + count).map(FileId) {
             let forecast = self.foretold.remove(&file);
+            self.unread_forecast += forecast.map_or(Duration::ZERO, |forecast| forecast.import + forecast.tests);
             self.files.push(FileRecord { forecast, ..FileRecord::new() });
         }
         self.open_files += count;
@@ -152,6 +159,25 @@ impl Catalog {
         (self.forecasts.total + mean * (self.len() - self.forecasts.count.min(self.len()))).checked_div(workers)
     }
 
+    /// What is foretold of files that are at no worker.
+    pub fn unread_forecast(&self) -> Duration {
+        self.unread_forecast
+    }
+
+    /// Whether files that are at no worker take less than one in so many parts of all.
+    pub fn remainder_is_below(&self, parts: u32) -> bool {
+        self.listed && self.unread_forecast * parts < self.forecasts.total
+    }
+
+    /// Whether it is known of most tests how long they take.
+    pub fn is_mostly_estimated(&self) -> bool {
+        self.estimated_tests > 0 && self.estimated_tests >= self.tests - self.estimated_tests
+    }
+
+    pub fn mean_estimate(&self) -> Duration {
+        self.estimated.checked_div(self.estimated_tests).unwrap_or_default()
+    }
+
     pub fn len(&self) -> u32 {
         u32::try_from(self.files.len()).unwrap_or(u32::MAX)
     }
@@ -183,6 +209,11 @@ impl Catalog {
     pub fn set_stage(&mut self, file: FileId, stage: Stage) {
         let Some(record) = self.files.get_mut(file.0 as usize) else { return };
         let was_settled = record.is_settled();
+        let awaited = |stage: Stage| u32::from(matches!(stage, Stage::Queued { execute: false, .. }));
+        self.awaited_files = self.awaited_files + awaited(stage) - awaited(record.stage);
+        let foretold = record.forecast.map_or(Duration::ZERO, |forecast| forecast.import + forecast.tests);
+        let unread = |stage: Stage| if stage == Stage::Waiting { foretold } else { Duration::ZERO };
+        self.unread_forecast = self.unread_forecast + unread(stage) - unread(record.stage);
         record.stage = stage;
         if record.is_settled() && !was_settled {
             self.open_files -= 1;
@@ -194,6 +225,10 @@ impl Catalog {
         self.set_stage(file, Stage::Collected { home });
         self.tests += tests;
         self.open_tests += tests;
+        for took in estimates.iter().flatten() {
+            self.estimated_tests += 1;
+            self.estimated += *took;
+        }
         if let Some(record) = self.file_mut(file) {
             record.tests = (0..tests as usize)
                 .map(|index| TestRecord {

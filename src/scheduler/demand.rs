@@ -42,8 +42,8 @@ impl Scheduler {
         }
         let Some(cost) = self.waiting_cost(state) else { return units < 2 };
         let plenty = self.pool.unread.len() as u64 >= 2 * u64::from(self.fleet.serving)
-            || self.pool.tests_of(Some(worker)) > 0
-            || self.pool.tests_of(None) > 0;
+            || self.ready(Some(worker)) > 0
+            || self.ready(None) > 0;
         plenty && cost < HORIZON && waiting < MOST_WAITING
     }
 

@@ -15,10 +15,11 @@ use super::grouping::Parting;
 use super::pool::End;
 use super::queue::{Entry, Tie};
 use super::time::{Time, micros};
-use super::{Action, BATCH, HORIZON, MOST_WAITING, Phase, Scheduler, Work};
+use super::{Action, BATCH, HORIZON, MOST_GIVEN, MOST_WAITING, Phase, Scheduler, Work};
 
 impl Scheduler {
     pub(super) fn dispatch(&mut self, now: Time) {
+        self.given = 0;
         let touched = std::mem::take(&mut self.touched);
         if matches!(self.phase, Phase::Over(_)) {
             return;
@@ -36,10 +37,17 @@ impl Scheduler {
         }
         self.give_to(now, |fleet| &fleet.idle);
         self.steal(now);
-        for &worker in &touched {
-            while self.fleet.low.contains(&worker) && self.give_own(now, worker) {}
+        let busy: BTreeSet<WorkerId> = touched.union(&std::mem::take(&mut self.postponed)).copied().collect();
+        for &worker in &busy {
+            if self.given > MOST_GIVEN {
+                self.postponed.insert(worker);
+                continue;
+            }
+            while self.fleet.low.contains(&worker) && !self.may_move_first(worker) && self.give_own(now, worker) {}
         }
-        self.give_to(now, |fleet| &fleet.low);
+        if self.postponed.is_empty() {
+            self.give_to(now, |fleet| &fleet.low);
+        }
         // What was given to the busy may be worth more to somebody who is still idle.
         self.steal(now);
     }
@@ -62,13 +70,13 @@ impl Scheduler {
     pub(super) fn refile(&mut self, worker: WorkerId) {
         let Some(state) = self.fleet.serving(worker) else { return };
         let need = self.need(worker, state);
-        let due = if self.runs_copies() { None } else { self.due(worker, state) };
-        self.fleet.file(worker, need, due);
+        self.fleet.file(worker, need);
     }
 
     /// Gives a worker tests of files that it collected.
     fn give_own(&mut self, now: Time, worker: WorkerId) -> bool {
-        let Some(parcel) = self.pool.first_of(Some(worker)) else { return false };
+        let running = self.phase == Phase::Running;
+        let Some(parcel) = self.pool.first_of(Some(worker)).filter(|_| running) else { return false };
         let own = self.pool.load_of(Some(worker));
         let tests = self.pool.tests_of(Some(worker));
         // Where durations are known, a queue needs to be no deeper than the horizon.
@@ -84,7 +92,7 @@ impl Scheduler {
     /// Gives a worker what is anyone's: files that nobody has collected, then tests whose worker is gone.
     fn give_any(&mut self, now: Time, worker: WorkerId) -> bool {
         let Some(copy) = self.copy_of(worker) else { return false };
-        let dealt = self.pool.first_dealt();
+        let dealt = self.pool.first_dealt(None).filter(|_| self.phase == Phase::Running);
         if let Some((first, weight)) = self.pool.unread.first_of(copy)
             && dealt.is_none_or(|size| weight.urgent || weight.size >= size)
             && let Some(range) = self.grouping.collected_with(first)
@@ -93,7 +101,8 @@ impl Scheduler {
             self.give_files(now, worker, &files);
             return true;
         }
-        let Some(parcel) = self.pool.first_of(None).filter(|_| !self.runs_copies()) else { return false };
+        let any = self.phase == Phase::Running && !self.runs_copies();
+        let Some(parcel) = self.pool.first_of(None).filter(|_| any) else { return false };
         if dealt.is_some() {
             let tests = self.pool.take(parcel, u32::MAX, End::Front);
             self.give_tests(now, worker, &tests, Tie::Free);
@@ -136,6 +145,8 @@ impl Scheduler {
     pub(super) fn give_tests(&mut self, now: Time, worker: WorkerId, tests: &[TestId], tie: Tie) {
         let Some(state) = self.fleet.serving_mut(worker) else { return };
         state.barren &= tie != Tie::Free;
+        state.offered = false;
+        self.given += u32::try_from(tests.len()).unwrap_or(u32::MAX);
         let unit = state.open_unit(tie, now);
         for &test in tests {
             state.queue.insert(unit, Entry::test(test), self.catalog.estimate(test));

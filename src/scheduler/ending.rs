@@ -38,17 +38,18 @@ impl Scheduler {
         }
         if self.catalog.errors > 0 && self.config.collection_errors == CollectionErrors::Stop {
             self.phase = Phase::Draining;
+            self.pool.clear_tests();
             return;
         }
         self.phase = Phase::Running;
+        self.touched.extend(self.fleet.iter().map(|(worker, _)| worker));
+        if self.grouping.is_known_early() {
+            return;
+        }
         self.grouping.tests_known(self.catalog.tests);
         self.catalog.number_tests();
-        self.deal_later.clear();
-        let tests = self.unassigned_tests();
-        if !self.deal_whole(&tests) {
-            for test in tests {
-                self.pool_test(test);
-            }
+        for test in self.unassigned_tests() {
+            self.pool_test(test);
         }
     }
 

@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{MachineId, WorkerId};
+use crate::model::{FileId, MachineId, WorkerId};
 
 use super::catalog::Process;
 use super::pace::Sample;
 use super::queue::{Entry, Queue, Tie, UnitId};
 use super::time::Time;
+
+/// Among so many idle workers it is looked for one that has imported a file.
+const LOOKED_AT: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -55,8 +58,12 @@ pub(super) struct Worker {
     pub recall: Option<PendingRecall>,
     /// The last recall brought nothing that another could use: ask again only after news from this worker.
     pub barren: bool,
+    /// What the pool keeps for it was taken back for the sake of others.
+    pub offered: bool,
     /// Everything that it could still execute has been recalled.
     pub swept: bool,
+    /// Files that its process is known to have imported.
+    pub imported: BTreeSet<FileId>,
     due: Option<Due>,
 }
 
@@ -99,6 +106,8 @@ pub(super) struct Fleet {
     pub idle: BTreeSet<WorkerId>,
     pub low: BTreeSet<WorkerId>,
     victims: BTreeSet<(Due, WorkerId)>,
+    /// Workers of which it has to be found out anew when others may take from them.
+    pub unweighed: BTreeSet<WorkerId>,
     /// Recalls that idle workers wait for, by the end of their patience.
     promises: BTreeSet<(Time, WorkerId)>,
     pub serving: u32,
@@ -152,7 +161,8 @@ impl Fleet {
     pub fn withdraw(&mut self, worker: WorkerId) {
         match self.get(worker).map(|state| state.status) {
             Some(Status::Serving) => {
-                self.file(worker, Need::Nothing, None);
+                self.set_due(worker, None);
+                self.file(worker, Need::Nothing);
                 self.set_status(worker, Status::Leaving);
                 if let Some(state) = self.workers.get_mut(&worker) {
                     state.swept = false;
@@ -209,7 +219,9 @@ impl Fleet {
             sample: Sample::WorkAndRoundTrip,
             recall: None,
             barren: false,
+            offered: false,
             swept: false,
+            imported: BTreeSet::new(),
             due: None,
         };
         self.workers.insert(worker, fresh);
@@ -220,7 +232,8 @@ impl Fleet {
     /// The worker's process is gone. Its queue is still to be drained.
     pub fn leave(&mut self, worker: WorkerId, status: Status) {
         self.set_recall(worker, None);
-        self.file(worker, Need::Nothing, None);
+        self.set_due(worker, None);
+        self.file(worker, Need::Nothing);
         self.set_status(worker, status);
     }
 
@@ -263,16 +276,27 @@ impl Fleet {
         }
     }
 
-    /// Files a worker under what it needs and when others may take from it.
-    pub fn file(&mut self, worker: WorkerId, need: Need, due: Option<Due>) {
+    /// When others may take from a worker.
+    pub fn set_due(&mut self, worker: WorkerId, due: Option<Due>) {
         let Some(state) = self.workers.get_mut(&worker) else { return };
         if let Some(before) = std::mem::replace(&mut state.due, due) {
             self.victims.remove(&(before, worker));
         }
         self.victims.extend(due.map(|due| (due, worker)));
+    }
+
+    /// Files a worker under what it needs.
+    pub fn file(&mut self, worker: WorkerId, need: Need) {
+        self.unweighed.insert(worker);
         let (idle, low) = (&mut self.idle, &mut self.low);
         let _ = if need == Need::Idle { idle.insert(worker) } else { idle.remove(&worker) };
         let _ = if need == Need::Low { low.insert(worker) } else { low.remove(&worker) };
+    }
+
+    /// An idle worker: one that has imported this file, if such a one is among the first.
+    pub fn idle_for(&self, file: FileId) -> Option<WorkerId> {
+        let has_it = |worker: &&WorkerId| self.get(**worker).is_some_and(|state| state.imported.contains(&file));
+        self.idle.iter().take(LOOKED_AT).find(has_it).or(self.idle.first()).copied()
     }
 
     pub fn first_victim(&self) -> Option<(Due, WorkerId)> {

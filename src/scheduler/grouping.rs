@@ -59,6 +59,11 @@ impl Grouping {
         }
     }
 
+    /// Whether it is known to which parcel a test belongs as soon as its file is collected.
+    pub fn is_known_early(self) -> bool {
+        !matches!(self, Grouping::TestChunks { .. })
+    }
+
     /// Whether the rest of a parcel that was begun may go to another worker than its beginning.
     pub fn splits_begun(self) -> bool {
         matches!(self, Grouping::ByFile(Parting::Divisible) | Grouping::TestChunks { .. } | Grouping::Copies)

@@ -60,7 +60,7 @@ impl Scheduler {
         }
         self.touched.insert(worker);
         self.take_copy(worker);
-        self.deal_again |= self.dealt_whole;
+        self.dealing.joined();
         Verdict::Accepted
     }
 
@@ -77,6 +77,7 @@ impl Scheduler {
         let Some(state) = self.fleet.live_mut(worker) else { return Verdict::Stale };
         self.catalog.collected(file, Process { worker, life: state.life }, tests, estimates);
         let (import, sample) = (now.since(state.head_since), state.sample);
+        state.imported.insert(file);
         if execute {
             for index in 0..tests {
                 let test = TestId { file, index };
@@ -85,7 +86,7 @@ impl Scheduler {
             }
             state.swept = false;
         } else {
-            self.deal_later.push(file);
+            self.dealing.found(file);
         }
         let removed = self.leave_queue(now, worker, unit, Entry::collect(file));
         if removed.is_some_and(|removed| removed.was_head) {
@@ -111,12 +112,11 @@ impl Scheduler {
 
     pub(super) fn test_finished(&mut self, now: Time, worker: WorkerId, test: TestId, failed: u32) -> Verdict {
         let Some(unit) = self.catalog.unit_at(test, worker) else { return Verdict::Stale };
-        let Some(state) = self.fleet.live(worker) else { return Verdict::Stale };
+        let Some(state) = self.fleet.live_mut(worker) else { return Verdict::Stale };
         let (took, sample) = (now.since(state.head_since), state.sample);
+        let had_imported = !state.imported.insert(test.file);
         if let Some(removed) = self.leave_queue(now, worker, unit, Entry::test(test)) {
-            // The first test of a unit away from home includes the import of its file.
-            let imported = removed.begun || self.home(test.file).is_some_and(|home| home.worker == worker);
-            if removed.was_head && imported {
+            if removed.was_head && had_imported {
                 self.catalog.test_pace.add(took, sample);
                 if let Some(record) = self.catalog.file_mut(test.file) {
                     record.pace.add(took, sample);
@@ -174,6 +174,7 @@ impl Scheduler {
         }
         if let Some(state) = self.fleet.live_mut(worker) {
             state.barren = asked.is_some() && !useful && !given_since;
+            state.offered = asked.is_some_and(|recall| recall.thieves > 0) && useful;
         }
         self.touched.insert(worker);
         Verdict::Accepted
@@ -253,9 +254,23 @@ impl Scheduler {
         self.grouping.parcel(test.file, record.tests_before + test.index, bundle)
     }
 
+    /// Whether unassigned tests are in the pool by now: as soon as it is known with which others they go, and as long as any are to run.
+    pub(super) fn pools(&self) -> bool {
+        match self.phase {
+            Phase::Running => true,
+            Phase::Collecting => self.grouping.is_known_early(),
+            Phase::Draining | Phase::Over(_) => false,
+        }
+    }
+
+    /// How many tests may be given to this worker, or to anyone, by now.
+    pub(super) fn ready(&self, home: Option<WorkerId>) -> u32 {
+        if self.phase == Phase::Running { self.pool.tests_of(home) } else { 0 }
+    }
+
     /// Puts an unassigned test where workers can be given it.
     pub(super) fn pool_test(&mut self, test: TestId) {
-        if self.phase != Phase::Running {
+        if !self.pools() {
             return;
         }
         let home = self.home(test.file).map(|home| home.worker).or_else(|| self.keeper(test.file));

@@ -4,6 +4,7 @@
 //! no paths or node ids. How and why it decides is told in `docs/design/scheduler.md`.
 
 mod audit;
+mod balance;
 mod catalog;
 mod config;
 mod copies;
@@ -31,8 +32,9 @@ use crate::model::{FileId, TestId, WorkerId};
 
 use catalog::Catalog;
 use copies::Owners;
+use dealing::Dealing;
 use fleet::Fleet;
-use grouping::Grouping;
+use grouping::{Grouping, Parting};
 use pace::Smoothed;
 use pool::Pool;
 
@@ -48,6 +50,12 @@ const HORIZON: Duration = Duration::from_millis(200);
 const MOST_WAITING: u32 = 512;
 /// How long idle workers wait at least for the answer to a recall before they turn to somebody else.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// By how much a test may take longer than expected, round trips aside, before what waits behind it is offered to others.
+const GRACE: Duration = Duration::from_millis(20);
+/// What a test is taken to take while none has been measured: enough of them are worth an import.
+const PRESUMED: Duration = Duration::from_millis(10);
+/// Once so many tests were given out in a step, those who have something to do get more in the next.
+const MOST_GIVEN: u32 = 2_000;
 /// The most tests in one [`Action::Run`].
 const BATCH: usize = 1000;
 
@@ -75,15 +83,13 @@ pub struct Scheduler {
     failures: u32,
     leases_over: bool,
     collection_complete: bool,
-    /// Files whose tests have just become known and are at nobody.
-    deal_later: Vec<FileId>,
-    /// All tests were dealt at once, with durations that were known.
-    dealt_whole: bool,
-    /// There is somebody who got nothing when they were.
-    deal_again: bool,
-    dealt_parcels: u32,
+    dealing: Dealing,
     /// Workers whose queue or pooled work has changed since they were last filed in the fleet.
     touched: BTreeSet<WorkerId>,
+    /// Workers that have something to do, and whether they get more is still to be seen.
+    postponed: BTreeSet<WorkerId>,
+    /// How many tests were given out in this step.
+    given: u32,
     actions: VecDeque<Action>,
 }
 
@@ -94,9 +100,10 @@ impl Scheduler {
             Collect::Stream => Phase::Running,
         };
         let owners = Owners::new(&config);
+        let grouping = Grouping::new(&config);
         Scheduler {
-            grouping: Grouping::new(&config),
-            pool: Pool::new(owners.copies),
+            grouping,
+            pool: Pool::new(owners.copies, grouping.parting() == Parting::Divisible && config.mode == Mode::Test),
             owners,
             config,
             phase,
@@ -106,11 +113,10 @@ impl Scheduler {
             failures: 0,
             leases_over: false,
             collection_complete: false,
-            deal_later: Vec::new(),
-            dealt_whole: false,
-            deal_again: false,
-            dealt_parcels: 0,
+            dealing: Dealing::default(),
             touched: BTreeSet::new(),
+            postponed: BTreeSet::new(),
+            given: 0,
             actions: VecDeque::new(),
         }
     }
@@ -146,8 +152,9 @@ impl Scheduler {
             }
             Input::Tick => Verdict::Accepted,
         };
-        self.deal(now);
+        self.deal();
         self.settle();
+        self.balance(now);
         self.dispatch(now);
         verdict
     }

@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use crate::model::{FileId, TestId, WorkerId};
@@ -12,6 +13,9 @@ use super::copies::Copies;
 use super::grouping::ParcelId;
 use super::pace::Load;
 use super::unread::Unread;
+
+/// Greater than any test that there is.
+const LAST: TestId = TestId { file: FileId(u32::MAX), index: u32::MAX };
 
 #[derive(Clone, Debug)]
 struct Parcel {
@@ -32,6 +36,23 @@ struct Shelf {
     parcels: BTreeSet<(Rank, ParcelId)>,
     tests: u32,
     load: Load,
+    /// Those of which it is known how long they take.
+    by_length: BTreeMap<(Duration, TestId), ParcelId>,
+}
+
+impl Shelf {
+    fn add(&mut self, estimate: Option<Duration>) {
+        self.tests += 1;
+        self.load.add_test(estimate);
+    }
+
+    fn remove(&mut self, test: TestId, estimate: Option<Duration>) {
+        self.tests -= 1;
+        self.load.remove_test(estimate);
+        if let Some(took) = estimate {
+            self.by_length.remove(&(took, test));
+        }
+    }
 }
 
 /// From which end of a parcel tests are taken.
@@ -47,11 +68,13 @@ pub(super) struct Pool {
     parcels: BTreeMap<ParcelId, Parcel>,
     /// Parcels by home; `None` holds those whose home is gone.
     shelves: BTreeMap<Option<WorkerId>, Shelf>,
+    divided: bool,
 }
 
 impl Pool {
-    pub fn new(copies: Copies) -> Self {
-        Pool { unread: Unread::new(copies), parcels: BTreeMap::new(), shelves: BTreeMap::new() }
+    /// If tests are `divided`, they are found by their length as well.
+    pub fn new(copies: Copies, divided: bool) -> Self {
+        Pool { unread: Unread::new(copies), parcels: BTreeMap::new(), shelves: BTreeMap::new(), divided }
     }
 
     /// A parcel keeps the home that its first test brought.
@@ -72,8 +95,8 @@ impl Pool {
         if entry.tests.insert(test, estimate).is_none() {
             let shelf = self.shelves.entry(entry.home).or_default();
             shelf.parcels.insert((entry.rank, parcel));
-            shelf.tests += 1;
-            shelf.load.add_test(estimate);
+            shelf.add(estimate);
+            shelf.by_length.extend(estimate.filter(|_| self.divided).map(|took| ((took, test), parcel)));
         }
     }
 
@@ -88,21 +111,59 @@ impl Pool {
                 End::Back => entry.tests.pop_last(),
             };
             let Some((test, estimate)) = next else { break };
-            shelf.tests -= 1;
-            shelf.load.remove_test(estimate);
+            shelf.remove(test, estimate);
             taken.push(test);
         }
         if end == End::Back {
             taken.reverse();
         }
-        if entry.tests.is_empty() {
+        self.tidy(parcel);
+        taken
+    }
+
+    /// Takes a test that is kept for this worker and known to take so long.
+    pub fn take_one(&mut self, home: WorkerId, took: Duration, test: TestId) {
+        let Some(shelf) = self.shelves.get_mut(&Some(home)) else { return };
+        let Some(&parcel) = shelf.by_length.get(&(took, test)) else { return };
+        let Some(entry) = self.parcels.get_mut(&parcel) else { return };
+        entry.tests.remove(&test);
+        shelf.remove(test, Some(took));
+        self.tidy(parcel);
+    }
+
+    /// Forgets a parcel that is empty.
+    fn tidy(&mut self, parcel: ParcelId) {
+        let Some(entry) = self.parcels.get(&parcel).filter(|entry| entry.tests.is_empty()) else { return };
+        if let Some(shelf) = self.shelves.get_mut(&entry.home) {
             shelf.parcels.remove(&(entry.rank, parcel));
             if shelf.parcels.is_empty() {
                 self.shelves.remove(&entry.home);
             }
-            self.parcels.remove(&parcel);
         }
-        taken
+        self.parcels.remove(&parcel);
+    }
+
+    /// Whether what is put into this parcel is kept for this worker.
+    pub fn is_kept_for(&self, parcel: ParcelId, home: WorkerId) -> bool {
+        self.parcels.get(&parcel).is_none_or(|known| known.home == Some(home))
+    }
+
+    /// Tests that are kept for this worker and take longer.
+    pub fn longer_than(&self, home: WorkerId, least: Duration) -> impl Iterator<Item = (Duration, TestId)> {
+        let shelf = self.shelves.get(&Some(home)).into_iter();
+        shelf.flat_map(move |shelf| shelf.by_length.range((Excluded((least, LAST)), Unbounded))).map(|(&key, _)| key)
+    }
+
+    /// The longest test that is kept for this worker and takes no longer.
+    pub fn longest_of(&self, home: WorkerId, most: Duration) -> Option<(Duration, TestId)> {
+        let shelf = self.shelves.get(&Some(home))?;
+        shelf.by_length.range(..=(most, LAST)).next_back().map(|(&key, _)| key)
+    }
+
+    /// The shortest test that is kept for this worker and takes longer.
+    pub fn shortest_of(&self, home: WorkerId, least: Duration) -> Option<(Duration, TestId)> {
+        let shelf = self.shelves.get(&Some(home))?;
+        shelf.by_length.range((Excluded((least, LAST)), Unbounded)).next().map(|(&key, _)| key)
     }
 
     /// The worker is gone: its parcels are anyone's.
@@ -117,6 +178,7 @@ impl Pool {
         orphans.tests += shelf.tests;
         orphans.load += shelf.load;
         orphans.parcels.extend(shelf.parcels);
+        orphans.by_length.extend(shelf.by_length);
     }
 
     /// What was anyone's of these files is the worker's own from now on.
@@ -163,9 +225,9 @@ impl Pool {
         Some(self.shelves.get(&home)?.parcels.last()?.1)
     }
 
-    /// How long the first parcel takes that was dealt and is anyone's.
-    pub fn first_dealt(&self) -> Option<Duration> {
-        match self.shelves.get(&None)?.parcels.first()?.0 {
+    /// How long the first parcel takes that is kept for this worker, or is anyone's, if it was dealt.
+    pub fn first_dealt(&self, home: Option<WorkerId>) -> Option<Duration> {
+        match self.shelves.get(&home)?.parcels.first()?.0 {
             Rank::Dealt(Reverse(size)) => Some(size),
             Rank::AsNumbered => None,
         }

@@ -14,7 +14,7 @@ use super::pace::Load;
 use super::pool::End;
 use super::queue::{Entry, Step, Tie, Unit};
 use super::time::{Time, micros};
-use super::{Action, PATIENCE, Phase, Scheduler};
+use super::{Action, GRACE, PATIENCE, PRESUMED, Phase, Scheduler};
 
 /// What could be taken from a worker.
 #[derive(Clone, Copy, Debug)]
@@ -62,20 +62,36 @@ impl Loot {
 
 impl Scheduler {
     /// When it begins to pay to take something from this worker.
-    pub(super) fn due(&self, worker: WorkerId, state: &Worker) -> Option<Due> {
-        if (state.recall.is_some() || state.barren) && self.pool.tests_of(Some(worker)) == 0 {
+    pub(super) fn due(&self, now: Time, worker: WorkerId, state: &Worker) -> Option<Due> {
+        if (state.recall.is_some() || state.barren) && self.ready(Some(worker)) == 0 {
             return None;
         }
         let loot = self.loot(worker, state)?;
         let signed = |span: Duration| i64::try_from(micros(span)).unwrap_or(i64::MAX);
         let since = i64::try_from(state.head_since.as_micros()).unwrap_or(i64::MAX);
-        if loot.kind == Kind::Files {
+        if loot.kind == Kind::Files || (loot.kind == Kind::Pooled && state.offered) {
             return Some(Due(i64::MIN + since));
         }
-        let Some((cost, each)) = loot.cost.zip(loot.each()) else { return Some(Due(i64::MIN / 2 + since)) };
+        let (cost, each) = loot.cost.zip(loot.each()).unwrap_or((PRESUMED * loot.count, PRESUMED));
         let price = signed(loot.import + self.round_trip.value());
         let gain = signed(loot.before + cost.saturating_sub(each));
-        Some(Due(since.saturating_add(price).saturating_sub(gain)))
+        let Some(head) = self.head_estimate(state).map(signed) else {
+            return Some(Due(since.saturating_add(price).saturating_sub(gain)));
+        };
+        // It pays as long as the worker would get to it later than another, and again once what it is at takes longer than expected.
+        let (over, loss) = (since.saturating_add(head), price.saturating_sub(gain));
+        let pays_now = i64::try_from(now.as_micros()).unwrap_or(i64::MAX) <= over.saturating_sub(loss);
+        let grace = signed(GRACE + self.round_trip.value() * 2);
+        Some(Due(if pays_now { since.saturating_sub(head).saturating_add(loss) } else { over + loss.min(grace) }))
+    }
+
+    /// How long the worker is expected to take for the test that it is at.
+    fn head_estimate(&self, state: &Worker) -> Option<Duration> {
+        let head = state.queue.head()?;
+        let Step::Test(index) = head.step else { return None };
+        let imported = state.imported.contains(&head.file);
+        let import = if imported { Duration::ZERO } else { self.import_cost(head) };
+        Some(import + self.catalog.estimate(TestId { file: head.file, index })?)
     }
 
     fn loot(&self, worker: WorkerId, state: &Worker) -> Option<Loot> {
@@ -87,8 +103,8 @@ impl Scheduler {
     }
 
     fn pooled_loot(&self, worker: WorkerId, state: &Worker) -> Option<Loot> {
+        let pooled = Some(self.ready(Some(worker))).filter(|&pooled| pooled > 0)?;
         let last = self.pool.last_test(self.pool.last_of(Some(worker))?)?;
-        let pooled = self.pool.tests_of(Some(worker));
         let waiting = self.tests_loot(state);
         let pooled_cost = self.cost(self.pool.load_of(Some(worker)), last.file);
         let cost = match waiting {
@@ -168,26 +184,44 @@ impl Scheduler {
             .filter(move |unit| unit.tie == Tie::Free && (!collected_only || unit.is_uncollected()))
     }
 
+    /// Finds out when it begins to pay to take something from those whose queue has changed since it was last asked.
+    fn weigh(&mut self, now: Time) {
+        while let Some(worker) = self.fleet.unweighed.pop_first() {
+            let due = self.fleet.serving(worker).filter(|_| !self.runs_copies());
+            let due = due.and_then(|state| self.due(now, worker, state));
+            self.fleet.set_due(worker, due);
+        }
+    }
+
     /// Serves idle workers from those for whom it is due.
     pub(super) fn steal(&mut self, now: Time) {
         self.fleet.expire_promises(now);
         let at = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
         while self.fleet.unserved() > 0 {
+            self.weigh(now);
             let Some((due, victim)) = self.fleet.first_victim() else { return };
             if due.0 > at {
                 return;
             }
             let Some(state) = self.fleet.live(victim) else { return };
+            let still = self.due(now, victim, state);
+            if still != Some(due) {
+                // It paid when that was last looked at.
+                self.fleet.set_due(victim, still);
+                continue;
+            }
             let Some(loot) = self.loot(victim, state) else { return };
             let runs_for = now.since(state.head_since);
-            match (self.pool.last_of(Some(victim)), self.fleet.idle.first()) {
-                (Some(parcel), Some(&thief)) => {
+            let kept = self.pool.last_of(Some(victim)).filter(|_| loot.kind == Kind::Pooled);
+            let file = kept.and_then(|parcel| self.pool.last_test(parcel)).map(|test| test.file);
+            match kept.zip(file.and_then(|file| self.fleet.idle_for(file))) {
+                Some((parcel, thief)) => {
                     let share = self.portion(loot.share(self.fleet.unserved(), runs_for));
                     let tests: Vec<TestId> = self.pool.take(parcel, share, End::Back);
                     self.give_tests(now, thief, &tests, Tie::Free);
                     self.refile(victim);
                 }
-                _ => self.recall(now, victim, loot, runs_for),
+                None => self.recall(now, victim, loot, runs_for),
             }
         }
     }

@@ -8,7 +8,7 @@ use cloudist::scheduler::{Collect, Ending, Mode};
 
 use super::dice::Dice;
 use super::plan::{Estimates, Plan};
-use super::suite::{Fate, File, Import, Suite, Test};
+use super::suite::{File, Import, Suite, Test};
 use super::world::{Course, World};
 
 const WORKERS: u32 = 16;
@@ -19,11 +19,7 @@ fn sleeps(seed: u64, files: usize, import: Duration) -> Suite {
     let mut dice = Dice::new(seed);
     let drawn: Vec<Duration> = (0..200).map(|_| dice.heavy_tailed(Duration::from_millis(130), 1.2)).collect();
     let scale = 60.0 / drawn.iter().sum::<Duration>().as_secs_f64();
-    let test = |drawn: &Duration| Test {
-        duration: drawn.mul_f64(scale).min(Duration::from_secs(4)),
-        fate: Fate::Passes,
-        fickle: false,
-    };
+    let test = |drawn: &Duration| Test::passes(drawn.mul_f64(scale).min(Duration::from_secs(4)));
     let tests: Vec<Test> = drawn.iter().map(test).collect();
     let file = |tests: &[Test]| File { import, outcome: Import::Succeeds, tests: tests.to_vec() };
     Suite { files: tests.chunks(200 / files).map(file).collect() }

@@ -5,6 +5,7 @@
 mod dice;
 mod foresight;
 mod makespan;
+mod monotone;
 mod plan;
 mod random;
 mod scale;

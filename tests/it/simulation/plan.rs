@@ -16,6 +16,8 @@ pub struct Machine {
     pub workers: u32,
     /// One way.
     pub latency: Duration,
+    /// How many times as long everything takes there.
+    pub slowness: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +69,7 @@ pub fn config(mode: Mode, collect: Collect, workers: u32) -> Config {
 impl Plan {
     /// `workers` workers, one a machine, there from the start, 1 ms away; nothing goes wrong.
     pub fn calm(suite: Suite, mode: Mode, collect: Collect, workers: u32) -> Self {
-        let machine = Machine { joins: Duration::ZERO, workers: 1, latency: Duration::from_millis(1) };
+        let machine = Machine { joins: Duration::ZERO, workers: 1, latency: Duration::from_millis(1), slowness: 1 };
         Plan {
             suite,
             config: config(mode, collect, workers),
@@ -86,14 +88,23 @@ impl Plan {
             0 => Trouble::default(),
             1 => Trouble { failures: 0.1, bad_imports: 0.02, ..Trouble::default() },
             2 => Trouble { failures: 0.02, crashes: 0.02, fickle: 0.05, ..Trouble::default() },
-            _ => Trouble { failures: 0.05, crashes: 0.02, fells_machine: 0.01, bad_imports: 0.05, fickle: 0.02 },
+            _ => Trouble {
+                failures: 0.05,
+                crashes: 0.02,
+                fells_machine: 0.01,
+                bad_imports: 0.05,
+                fickle: 0.02,
+                stumbles: 0.0,
+            },
         };
+        let trouble = Trouble { stumbles: *dice.pick(&[0.0, 0.0, 0.05]), ..trouble };
         let mut suite = Suite::random(&mut dice, trouble);
         let mut machines: Vec<Machine> = (0..dice.count(1, 5))
             .map(|number| Machine {
                 joins: dice.span(Duration::ZERO, Duration::from_secs(if number == 0 { 1 } else { 5 })),
                 workers: dice.count(1, 4),
                 latency: Duration::from_micros(*dice.pick(&[100, 2_000, 60_000])),
+                slowness: *dice.pick(&[1, 1, 1, 4]),
             })
             .collect();
         let workers: u32 = machines.iter().map(|machine| machine.workers).sum();

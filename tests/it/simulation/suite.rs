@@ -22,6 +22,14 @@ pub struct Test {
     pub fate: Fate,
     /// Its name differs from process to process.
     pub fickle: bool,
+    /// How many times as long it takes when it is run for the first time.
+    pub stumbles: u32,
+}
+
+impl Test {
+    pub fn passes(duration: Duration) -> Self {
+        Test { duration, fate: Fate::Passes, fickle: false, stumbles: 1 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +62,7 @@ pub struct Suite {
 impl Suite {
     /// `files` files with `tests` tests each, all alike.
     pub fn even(files: u32, tests: u32, import: Duration, duration: Duration) -> Self {
-        let test = Test { duration, fate: Fate::Passes, fickle: false };
+        let test = Test::passes(duration);
         let file = File { import, outcome: Import::Succeeds, tests: vec![test; tests as usize] };
         Suite { files: vec![file; files as usize] }
     }
@@ -118,6 +126,7 @@ impl Suite {
                     duration: dice.heavy_tailed(median, 1.2),
                     fate: trouble.fate(dice),
                     fickle: dice.chance(trouble.fickle),
+                    stumbles: if dice.chance(trouble.stumbles) { dice.count(20, 100) } else { 1 },
                 };
                 let tests = (0..tests).map(|_| test(dice)).collect();
                 File { import: dice.heavy_tailed(import, 0.5), outcome, tests }
@@ -135,6 +144,7 @@ pub struct Trouble {
     pub fells_machine: f64,
     pub bad_imports: f64,
     pub fickle: f64,
+    pub stumbles: f64,
 }
 
 impl Trouble {

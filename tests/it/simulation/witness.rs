@@ -25,6 +25,8 @@ pub enum Outcome {
 pub struct Witness {
     /// Look at everything after every input.
     pub thorough: bool,
+    /// Look at every worker after every event.
+    pub watches_idlers: bool,
     pub outcomes: BTreeMap<TestId, Outcome>,
     pub file_outcomes: BTreeMap<FileId, u32>,
     /// The process that collected a file first.
@@ -59,11 +61,15 @@ impl Witness {
     pub fn new(plan: &Plan) -> Self {
         let orderly = plan.suite.tests().all(|test| test.fate != Fate::FellsMachine && !test.fickle)
             && plan.suite.files.iter().all(|file| file.outcome != Import::FellsMachine);
-        let patience = plan.suite.longest_import() + plan.longest_latency() * 10 + Duration::from_millis(30);
+        let slowest = plan.machines.iter().map(|machine| machine.slowness).max().unwrap_or(1);
+        let patience = plan.suite.longest_import() * slowest + plan.longest_latency() * 10 + Duration::from_millis(30);
         let shared = plan.config.chunks_per_worker.is_none() && plan.config.mode != Mode::Each;
-        let checked = orderly && plan.is_calm() && shared;
+        // A recall may be under way to a machine that is gone without anybody knowing.
+        let patience = if plan.is_calm() { patience } else { patience + Duration::from_millis(500) };
+        let checked = orderly && shared;
         Witness {
             thorough: plan.suite.tests().count() < 1_000,
+            watches_idlers: true,
             outcomes: BTreeMap::new(),
             file_outcomes: BTreeMap::new(),
             homes: BTreeMap::new(),
@@ -220,8 +226,8 @@ impl Witness {
         assert!(self.failures >= maxfail || user, "aborted for no reason");
     }
 
-    /// A test begins to run on a worker.
-    pub fn started(&mut self, test: TestId, worker: WorkerId, life: u32) {
+    /// A test begins to run on a worker: for the how-manieth time.
+    pub fn started(&mut self, test: TestId, worker: WorkerId, life: u32) -> u32 {
         *self.starts.entry(test).or_default() += 1;
         self.check_copy(test.file, worker);
         let company = self.company(test).filter(|_| !self.plan.suite.test(test).fickle);
@@ -229,10 +235,13 @@ impl Witness {
             let host = self.hosts.insert(company, (worker, life)).unwrap_or((worker, life));
             let host_fell = self.fallen.get(&host.0).is_some_and(|&lives| lives > host.1);
             let scattered = self.parted.get(&company).is_some_and(|by| by.iter().any(|&by| self.is_leaving(by)));
-            let left = self.plan.config.mode == Mode::Each && self.is_leaving(host.0);
+            // Another goes on with a copy while a machine that is leaving finishes what it has begun of it.
+            let leaves = self.is_leaving(host.0) || self.is_leaving(worker);
+            let left = self.plan.config.mode == Mode::Each && leaves;
             let may_move = host_fell || scattered || left;
             assert!(host == (worker, life) || may_move, "{test} runs on {worker}, its company on {}", host.0);
         }
+        self.starts[&test]
     }
 
     /// Nobody has a hand in two copies.
@@ -290,16 +299,15 @@ impl Witness {
     /// Nobody is idle for long while another has something waiting that could be spared.
     pub fn check_starvation(world: &World) {
         let witness = &world.witness;
-        let Some(patience) = witness.patience.filter(|_| witness.finished.is_none()) else { return };
+        let watches = witness.finished.is_none() && witness.watches_idlers;
+        let Some(patience) = witness.patience.filter(|_| watches) else { return };
         if witness.errors > 0 && witness.plan.config.collection_errors == CollectionErrors::Stop {
             return;
         }
-        let Some(idle) = world.workers.values().filter(|worker| worker.is_idle()).min_by_key(|worker| worker.since)
-        else {
-            return;
-        };
+        let waits = |worker: &&Worker| worker.is_idle() && !witness.is_leaving(worker.id);
+        let Some(idle) = world.workers.values().filter(waits).min_by_key(|worker| worker.since) else { return };
         for busy in world.workers.values().filter(|worker| witness.spares_something(worker)) {
-            let since = idle.since.max(busy.since).max(busy.waiting_since);
+            let since = idle.since.max(busy.since).max(busy.waiting_since).max(world.disturbed);
             let waited = Duration::from_micros(world.now.saturating_sub(since));
             assert!(waited <= patience, "{} is idle for {waited:?} while {} could spare work", idle.id, busy.id);
         }
@@ -332,6 +340,7 @@ impl Witness {
 
     fn spares_something(&self, worker: &Worker) -> bool {
         worker.activity.is_some()
+            && worker.state == State::Up
             && worker.queue.iter().any(|token| match token {
                 Token::Collect { .. } => true,
                 Token::Test(test) => self.company(*test).is_none_or(|company| !self.hosts.contains_key(&company)),

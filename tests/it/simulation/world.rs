@@ -77,6 +77,8 @@ pub struct World {
     payloads: BTreeMap<u64, Event>,
     scheduled: u64,
     pub now: u64,
+    /// When the last of those things befell it that nobody plans: until that is known, and put right, idle workers may have to wait.
+    pub disturbed: u64,
     retiring: Vec<WorkerId>,
     trace: DefaultHasher,
     steps: Steps,
@@ -95,6 +97,7 @@ impl World {
             payloads: BTreeMap::new(),
             scheduled: 0,
             now: 0,
+            disturbed: 0,
             retiring: Vec::new(),
             trace: DefaultHasher::new(),
             steps: Steps::default(),
@@ -308,13 +311,16 @@ impl World {
         }
         let Some(token) = state.claim(now) else { return };
         self.witness.check_begins(now, state);
+        let machine = &self.plan.machines[state.machine.0 as usize];
         let (activity, takes) = match token {
             Token::Test(test) if state.imported.contains(&test.file) => {
-                self.witness.started(test, worker, life);
-                (Activity::Running(test), self.plan.suite.test(test).duration)
+                let first = self.witness.started(test, worker, life) == 1;
+                let known = self.plan.suite.test(test);
+                (Activity::Running(test), if first { known.duration * known.stumbles } else { known.duration })
             }
             _ => (Activity::Importing(token), self.plan.suite.file(token.file()).import),
         };
+        let takes = takes * machine.slowness;
         state.activity = Some(activity);
         self.after(takes, Event::Done(worker, life));
     }
@@ -410,6 +416,7 @@ impl World {
             state.fall(now);
         }
         self.witness.fell(worker);
+        self.disturbed = self.disturbed.max(now);
     }
 
     fn rises(&mut self, worker: WorkerId) {
@@ -435,10 +442,12 @@ impl World {
             }
             self.fall(worker);
         }
+        self.disturbed = self.disturbed.max(self.now + self.plan.detection.as_micros() as u64);
         self.after(self.plan.detection, Event::Told(Input::MachineLost { machine }));
     }
 
     fn mishap(&mut self, mishap: Mishap) {
+        self.disturbed = self.disturbed.max(self.now);
         match mishap {
             Mishap::MachineLost(machine) => self.machine_falls(machine),
             Mishap::Notice(machine, within) => self.tell(Input::MachineLeaving { machine, within }),

@@ -24,7 +24,8 @@ fn chunks_of_tests_are_collected_first_and_span_files() {
 fn a_chunk_of_tests_is_taken_back_as_a_whole() {
     let mut story = chunked(Mode::Test, 1).with(1, 1);
     story.collects(0, 0, 10);
-    assert_eq!(story.joins(1, THERE), [recall(0, 5)]);
+    assert_eq!(story.joins(1, THERE), []);
+    assert_eq!(story.wakes(), [recall(0, 5)]);
     let returned: Vec<TestId> = (5..10).map(|index| test(0, index)).collect();
     assert_eq!(story.returns(0, &returned, &[]), [run(1, 0, 5..10)]);
 }

@@ -60,7 +60,8 @@ fn what_a_collection_finds_is_fetched_too() {
 #[test]
 fn a_recall_for_others_is_waited_for() {
     let mut story = Story::streaming().with(1, 2);
-    assert_eq!(story.collects(0, 0, 4), [complete(4), recall(0, 1)]);
+    assert_eq!(story.collects(0, 0, 4), [complete(4)]);
+    assert_eq!(story.wakes(), [recall(0, 1)]);
     assert_eq!(story.leaves(HERE), []);
     assert_eq!(story.returns(0, &[test(0, 3)], &[]), [everything(0), run(1, 0, [3])]);
     assert_eq!(story.returns(0, &[test(0, 1), test(0, 2)], &[]), [run(1, 0, [1])]);
@@ -233,10 +234,12 @@ fn in_file_mode_the_rest_of_a_file_moves_together() {
 #[test]
 fn a_test_that_is_found_only_there_is_tried_elsewhere() {
     let mut story = Story::streaming().with(1, 2);
-    assert_eq!(story.collects(0, 0, 3), [complete(3), recall(0, 1)]);
+    assert_eq!(story.collects(0, 0, 3), [complete(3)]);
+    assert_eq!(story.wakes(), [recall(0, 1)]);
     assert_eq!(story.returns(0, &[test(0, 2)], &[]), [run(1, 0, [2])]);
     let missing = Input::Missing { worker: gw(1), tests: vec![test(0, 2)] };
     assert_eq!(story.tell(missing.clone())[0], run(0, 0, [2]));
+    assert_eq!(story.wakes(), [recall(0, 2)]);
     let wanted = story.leaves(HERE);
     assert_eq!(wanted.last(), None, "a recall is under way");
     assert_eq!(story.returns(0, &[test(0, 1)], &[]), [everything(0), run(1, 0, [1])]);

@@ -100,7 +100,8 @@ fn a_retired_worker_is_not_to_blame() {
 #[test]
 fn a_missing_test_is_tried_where_its_file_was_collected_first() {
     let mut story = Story::streaming().with(1, 2);
-    assert_eq!(story.collects(0, 0, 3), [complete(3), recall(0, 1)]);
+    assert_eq!(story.collects(0, 0, 3), [complete(3)]);
+    assert_eq!(story.wakes(), [recall(0, 1)]);
     assert_eq!(story.returns(0, &[test(0, 2)], &[]), [run(1, 0, [2])]);
     let missing = |worker| Input::Missing { worker: gw(worker), tests: vec![test(0, 2)] };
     assert_eq!(story.tell(missing(1))[0], run(0, 0, [2]));
@@ -122,6 +123,7 @@ fn a_missing_test_whose_home_is_gone_is_given_up() {
 fn a_fresh_process_is_not_the_home_its_worker_was() {
     let mut story = Story::streaming().with(1, 2);
     story.collects(0, 0, 3);
+    assert_eq!(story.wakes(), [recall(0, 1)]);
     assert_eq!(story.returns(0, &[test(0, 2)], &[]), [run(1, 0, [2])]);
     let slot = Slot::Returns;
     story.tell(Input::WorkerDied { worker: gw(0), running: Some(test(0, 0)), collecting: None, slot });

@@ -69,6 +69,12 @@ impl Story {
         self
     }
 
+    /// Nothing happens until the scheduler wants to be woken.
+    fn wakes(&mut self) -> Vec<Action> {
+        self.now = self.scheduler.next_deadline().expect("the scheduler waits for nothing");
+        self.tell(Input::Tick)
+    }
+
     fn joins(&mut self, worker: u32, machine: MachineId) -> Vec<Action> {
         self.tell(Input::WorkerJoined { worker: gw(worker), machine })
     }

@@ -35,7 +35,8 @@ fn an_idle_worker_is_given_waiting_files_before_tests() {
 fn an_idle_worker_is_given_half_of_the_waiting_tests() {
     let mut story = Story::streaming().with(1, 1);
     story.collects(0, 0, 11);
-    assert_eq!(story.joins(1, THERE), [recall(0, 5)]);
+    assert_eq!(story.joins(1, THERE), []);
+    assert_eq!(story.wakes(), [recall(0, 5)]);
     let returned: Vec<TestId> = (6..11).map(|index| test(0, index)).collect();
     assert_eq!(story.returns(0, &returned, &[]), [run(1, 0, 6..11)]);
 }
@@ -68,10 +69,9 @@ fn what_waits_behind_a_long_test_is_taken_once_that_pays() {
         story.passes(Duration::from_millis(10)).finishes(0, test(0, index));
     }
     assert_eq!(story.joins(1, THERE), []);
-    let deadline = story.scheduler.next_deadline().unwrap();
-    assert_eq!(deadline.since(story.now), Duration::from_millis(100));
-    story.now = deadline;
-    assert_eq!(story.tell(Input::Tick), [recall(0, 1)]);
+    let before = story.now;
+    assert_eq!(story.wakes(), [recall(0, 1)]);
+    assert_eq!(story.now.since(before), Duration::from_millis(100));
     assert_eq!(story.returns(0, &[test(0, 4)], &[]), [run(1, 0, [4])]);
 }
 
@@ -91,7 +91,8 @@ fn estimates_are_used_where_they_are_given() {
 #[test]
 fn results_that_cross_a_recall_count() {
     let mut story = Story::streaming().with(1, 2);
-    assert_eq!(story.collects(0, 0, 3), [complete(3), recall(0, 1)]);
+    assert_eq!(story.collects(0, 0, 3), [complete(3)]);
+    assert_eq!(story.wakes(), [recall(0, 1)]);
     for index in 0..3 {
         story.finishes(0, test(0, index));
         assert_eq!(story.verdict, Verdict::Accepted);
@@ -104,7 +105,8 @@ fn results_that_cross_a_recall_count() {
 #[test]
 fn a_worker_that_had_nothing_to_return_is_not_asked_again_before_it_reports() {
     let mut story = Story::streaming().with(1, 2);
-    assert_eq!(story.collects(0, 0, 4), [complete(4), recall(0, 1)]);
+    assert_eq!(story.collects(0, 0, 4), [complete(4)]);
+    assert_eq!(story.wakes(), [recall(0, 1)]);
     assert_eq!(story.returns(0, &[], &[]), []);
     assert_eq!(story.passes(Duration::from_secs(1)).finishes(0, test(0, 0)), [recall(0, 1)]);
 }
@@ -115,8 +117,7 @@ fn an_answer_that_does_not_come_holds_nobody_up_for_long() {
     story.collects(0, 0, 8);
     assert_eq!(story.collects(1, 1, 8), [complete(16)]);
     assert_eq!(story.joins(2, THERE), [recall(0, 3)]);
-    story.now = story.scheduler.next_deadline().unwrap();
-    assert_eq!(story.tell(Input::Tick), [recall(1, 3)]);
+    assert_eq!(story.wakes(), [recall(1, 3)]);
 }
 
 #[test]
