@@ -103,6 +103,7 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/hello.py",
     "pytest_cloudist/lastfailed.py",
     "pytest_cloudist/newfirst.py",
+    "pytest_cloudist/stepwise.py",
     "pytest_cloudist/options.json",
     "pytest_cloudist/options.py",
     "pytest_cloudist/progress.py",

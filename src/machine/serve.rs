@@ -107,6 +107,7 @@ fn remote_spec(spec: &FileSpec, ground: &Ground) -> FileSpec {
         chain: spec.chain.iter().map(remote).collect(),
         select: spec.select.clone(),
         initial: spec.initial,
+        since: spec.since.clone(),
     }
 }
 

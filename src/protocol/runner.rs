@@ -66,6 +66,9 @@ pub struct FileSpec {
     /// Whether the user named this very file.
     #[serde(default)]
     pub initial: bool,
+    /// The test from which on they are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Vec<String>>,
 }
 
 /// Everything a worker needs to be a pytest of its own.

@@ -37,9 +37,6 @@ PLAIN_RUNS = (
 IMPOSSIBLE = {
     "usepdb": "--pdb: the tests run in other processes; debug this one with --cloudist=no --pdb",
     "trace": "--trace: the tests run in other processes; debug this one with --cloudist=no --trace",
-    "stepwise": "--stepwise: the tests run in no fixed order; use -x, and then --lf",
-    "stepwise_skip": "--stepwise-skip: the tests run in no fixed order; use -x, and then --lf",
-    "stepwise_reset": "--stepwise-reset: the tests run in no fixed order; use -x, and then --lf",
 }
 
 
@@ -223,6 +220,10 @@ def pytest_cmdline_main(config: pytest.Config) -> Iterator[None]:
         for option, reason in IMPOSSIBLE.items():
             if getattr(config.option, option, False):
                 raise pytest.UsageError(f"not possible with cloudist: {reason}")
+        if taking.mode == "each" and getattr(config.option, "stepwise", False):
+            raise pytest.UsageError(
+                "not possible with cloudist: --stepwise with --cloudist=each: each worker has an order of its own"
+            )
         hold_xdist_back(config)
         if hasattr(config.option, "failedfirst") and begins_with_failures(config, taking):
             config.option.failedfirst = True

@@ -23,9 +23,12 @@ class FoundFile(NamedTuple):
     nodeid: str
     chain: List[str]
     select: Optional[Selectors]
+    # The test from which on they are wanted.
+    since: Optional[List[str]] = None
 
     def described(self) -> Dict[str, Any]:
-        return {"path": self.path, "chain": self.chain, "select": self.select}
+        told = {"path": self.path, "chain": self.chain, "select": self.select}
+        return told if self.since is None else {**told, "since": self.since}
 
 
 class Handover(Exception):

@@ -198,7 +198,7 @@ def compose(
         "mode": mode,
         "maxfail": config.getvalue("maxfail") or 0,
         "continue_on_collection_errors": bool(config.getvalue("continue_on_collection_errors")),
-        "ordered": any(config.getoption(name, False) for name in ("failedfirst", "newfirst"))
+        "ordered": any(config.getoption(name, False) for name in ("failedfirst", "newfirst", "stepwise"))
         and not config.getoption("lf", False),
         "workerinput": workerinput,
     }

@@ -21,6 +21,7 @@ from .each import Copies, Each
 from .hangs import show_hang
 from .lastfailed import LastFailed
 from .reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
+from .stepwise import stepwise
 from .terminal import announcing, count, in_one_piece, write_escaped, write_line
 
 EXIT_ENGINE_GONE = 97
@@ -48,6 +49,7 @@ class Run:
         self._terminal = session.config.pluginmanager.getplugin("terminalreporter")
         self._outbox = Outbox(self._send_files)
         self._last_failed = LastFailed(session.config, self._outbox)
+        self._stepwise = stepwise(session.config, self._last_failed)
         self._waiting: Deque[Frame] = collections.deque()
         self._hooks: Dict[str, Any] = {}
         self._extra: Dict[str, Any] = {"testrun_uid": controller.testrunuid}
@@ -86,7 +88,7 @@ class Run:
 
     def _walk(self, arguments: List[str]) -> None:
         self._arguments = Arguments(self._config, arguments)
-        walk = LocalWalk(self._arguments, self._last_failed.put)
+        walk = LocalWalk(self._arguments, self._stepwise.put)
         errors_before = self._session.testsfailed
         self._config.pluginmanager.register(walk, "cloudist-walk")
         try:
@@ -96,6 +98,7 @@ class Run:
         finally:
             self._config.pluginmanager.unregister(walk)
         self._collect_errors = self._session.testsfailed - errors_before
+        self._stepwise.walked()
         self._last_failed.walked()
         self._send("files-end", errors=self._collect_errors)
 
@@ -132,6 +135,7 @@ class Run:
                 self._terminal._numcollected = self._selected_tests
         self._estimate()
         self._last_failed.report(self._tests if self._complete else None)
+        self._stepwise.report()
         with self._collection_line():
             self._config.hook.pytest_collection_finish(session=session)
         if self._not_found:
@@ -171,6 +175,8 @@ class Run:
             while self._end is None:
                 self._handle(self._waiting.popleft() if self._waiting else self._bridge.receive())
         self._remember_nodeids()
+        if not self._stopping:
+            self._stepwise.conclude(over=True)
         self._conclude()
         self._run_local_items()
 
@@ -259,6 +265,7 @@ class Run:
         self._session.shouldfail = f"cloudist: {first}"
 
     def _heed_pytest(self) -> None:
+        self._stepwise.conclude(over=False)
         reason = self._session.shouldfail or self._session.shouldstop
         if reason:
             self._stop("maxfail", str(reason))
@@ -315,6 +322,7 @@ class Run:
         if number not in self._collected:
             self._collected.add(number)
             self._note_not_found(frame.header, self._outbox.files[file].path)
+            self._stepwise.collected(file, frame.header["tests"])
             if self._outbox.files[file].select is not None:
                 self._selected_tests += frame.header["tests"]
             if deselected:
@@ -365,7 +373,7 @@ class Run:
             for position, (told, entry) in enumerate(zip(frame.header["tests"], frame.content())):
                 if self._stopping:
                     return
-                if position not in dropped:
+                if position not in dropped and self._stepwise.counts((told[0], told[1])):
                     self._replay_test((told[0], told[1]), entry, extra)
                     self._heed_pytest()
 
@@ -379,9 +387,11 @@ class Run:
         extra["item_index"] = key[1]
         hook = self._hook(nodeid)
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
-        for report in test_reports(self._config, entry, extra):
+        reports = test_reports(self._config, entry, extra)
+        for report in reports:
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+        self._stepwise.ended(key, reports)
 
     def _on_late(self, frame: Frame) -> None:
         key = (frame.header["file"], frame.header["index"])
@@ -390,8 +400,10 @@ class Run:
         entry = frame.content()
         extra = {**self._extra, "worker_id": f"gw{frame.header['worker']}", "item_index": key[1]}
         extra.update(self._origin(frame))
-        for report in test_reports(self._config, entry, extra):
+        reports = test_reports(self._config, entry, extra)
+        for report in reports:
             self._hook(entry["nodeid"]).pytest_runtest_logreport(report=report)
+        self._stepwise.saw(key, reports)
         self._heed_pytest()
 
     def _on_crashed(self, frame: Frame) -> None:
@@ -422,7 +434,7 @@ class Run:
         extra: Dict[str, Any],
         hang: Optional[Dict[str, Any]] = None,
     ) -> None:
-        if self._stopping:
+        if self._stopping or key is not None and not self._stepwise.counts(key):
             return
         report = failure(nodeid, when, message, extra)
         if hang is not None:
@@ -433,6 +445,7 @@ class Run:
         else:
             if key is not None:
                 self._replayed.add(key)
+                self._stepwise.ended(key, [report])
             hook.pytest_runtest_logstart(nodeid=nodeid, location=report.location)
             hook.pytest_runtest_logreport(report=report)
             hook.pytest_runtest_logfinish(nodeid=nodeid, location=report.location)

@@ -118,9 +118,20 @@ class Collection:
             )
         finally:
             session.items = everything
+        if spec.get("since"):
+            self._leave_out_before(items, "::".join(spec["since"]))
         collected.items = list(items)
         everything += items
         self._finish()
+
+    def _leave_out_before(self, items, name):
+        """All up to a test; none if it isn't there."""
+        for place, item in enumerate(items):
+            if item.nodeid.partition("::")[2] == name:
+                if place:
+                    self._session.config.hook.pytest_deselected(items=items[:place])
+                    del items[:place]
+                return
 
     def _finish(self):
         """Fires `pytest_collection_finish`, without pytest forgetting conftests that are still to be used."""

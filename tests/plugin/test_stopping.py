@@ -165,7 +165,7 @@ def test_a_run_that_cannot_be(suite: Suite) -> None:
     assert "num-workers" in done.out + done.err
 
 
-@pytest.mark.parametrize("option", ["--pdb", "--stepwise"])
+@pytest.mark.parametrize("option", ["--pdb", "--trace"])
 def test_what_is_not_possible_is_said(suite: Suite, option: str) -> None:
     suite.write({"test_a.py": "def test_1(): pass"})
     done = suite.cloudist(option)

@@ -159,7 +159,7 @@ mod tests {
 
     fn spec(path: &str, select: Option<&[&str]>) -> FileSpec {
         let select = select.map(|parts| vec![parts.iter().map(|part| (*part).to_owned()).collect()]);
-        FileSpec { path: path.into(), chain: Vec::new(), select, initial: false }
+        FileSpec { path: path.into(), chain: Vec::new(), select, initial: false, since: None }
     }
 
     #[test]
