@@ -5,7 +5,7 @@
 //! * floor 0: [`model`] — plain values
 //! * floor 1, pure: [`plan`], [`scheduler`], [`protocol`], [`templates`], [`text`]
 //! * floor 2: [`cache`], [`ssh`], [`registry`], [`snapshot`], [`provider`]
-//! * floor 3: [`machine`] — one task per machine; [`history`] — what earlier runs measured; [`report`] — what is made of a run's events
+//! * floor 3: [`machine`] — one task per machine; [`history`] — what earlier runs measured; [`report`] — what is made of a run's events; [`view`] — a run as it goes
 //! * floor 4: [`run`] — the coordinators
 //! * floor 5: [`frontend`] — the commands
 
@@ -26,6 +26,7 @@ pub mod ssh;
 pub mod history;
 pub mod machine;
 pub mod report;
+pub mod view;
 
 pub mod run;
 

@@ -109,6 +109,7 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/progress.py",
     "pytest_cloudist/replay.py",
     "pytest_cloudist/reports.py",
+    "pytest_cloudist/screen.py",
     "pytest_cloudist/terminal.py",
     "pytest_cloudist/transcript.py",
 ];

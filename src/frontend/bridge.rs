@@ -19,11 +19,12 @@ use super::{
     line::Line,
     pytest, recording, remains,
     remember::Keeper,
+    screen::{Screen, Writers},
     team, travel,
 };
 use crate::{
     environment::{self, Request, Wish},
-    plan::{Mode, Peers, ProviderKind, Settings},
+    plan::{Mode, Peers, ProviderKind, Settings, View},
     protocol::{
         PROTOCOL,
         bridge::{EndStatus, FromPlugin, Hello, Level, ToPlugin},
@@ -50,11 +51,14 @@ pub fn bridge() -> Result<u8, Failure> {
     runtime()?.block_on(async {
         let mut line = Line::open(read, write)?;
         line.part_on_signals()?;
-        to_the_end(async {
-            serve(line, None).await;
+        let mut screen = Screen::default();
+        let served = to_the_end(async {
+            serve(line, None, &mut screen).await;
             Ok(0)
-        })
-        .await
+        });
+        let served = served.await;
+        screen.close();
+        served
     })
 }
 
@@ -103,7 +107,7 @@ pub enum Served {
 }
 
 /// Runs what the plugin on `line` asks for, from its `hello` to the end.
-pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
+pub async fn serve(mut line: Line, early: Option<EarlyFleet>, screen: &mut Screen) -> Served {
     let mut early = early;
     let first = line.bridge.incoming.recv();
     let first = match &mut early {
@@ -123,7 +127,8 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>) -> Served {
         }
     };
     let mut keeper = None;
-    let (mut fleet, result) = run(&mut line, &hello, early, &mut keeper).await;
+    let (mut fleet, result) = run(&mut line, &hello, early, &mut keeper, screen).await;
+    screen.leave();
     let bill = fleet.as_ref().and_then(Fleet::bill).filter(|bill| bill.machines > 0);
     // The local pytest sums up while the machines end; this process stays until both are done, and the run is written down.
     let recorder = fleet.as_mut().map(|fleet| recording::end(fleet, &result, bill.as_ref())).unwrap_or_default();
@@ -179,8 +184,9 @@ async fn run(
     hello: &Hello,
     early: Option<EarlyFleet>,
     keeper: &mut Option<Keeper>,
+    screen: &mut Screen,
 ) -> (Option<Fleet>, Result<(Ending, ProviderKind), Failure>) {
-    let (mut fleet, settings) = match muster(hello, early).await {
+    let (mut fleet, settings) = match muster(hello, early, screen).await {
         Ok(mustered) => mustered,
         Err(failure) => return (None, Err(failure)),
     };
@@ -190,6 +196,7 @@ async fn run(
         Ok(variables) => variables,
         Err(failure) => return (Some(fleet), Err(failure)),
     };
+    show(line, hello, &settings, screen).await;
     recording::pytest_started(&mut fleet, hello, &settings);
     let ground = ground(hello, &settings, variables, fleet.run());
     let preparing = task::spawn_blocking(move || prepare(&ground));
@@ -204,8 +211,27 @@ async fn run(
     (Some(fleet), ending.map(|ending| (ending, provider_of(&settings))).map_err(Failure::from))
 }
 
+/// Shows the view of the run, if one is wanted. With `cloudist pytest` the terminal is taken by now, else pytest is to leave it.
+async fn show(line: &mut Line, hello: &Hello, settings: &Settings, screen: &mut Screen) {
+    if settings.view != View::Tui {
+        return;
+    }
+    let objection = hello.unviewable.as_deref();
+    let shown = if screen.awaits_writers() {
+        match screen.invite(objection) {
+            Ok(invitation) => Ok(line.tell(&invitation).await),
+            Err(reason) => Err(reason),
+        }
+    } else {
+        screen.enter(objection)
+    };
+    if let Err(text) = shown {
+        line.tell(&ToPlugin::Note { level: Level::Info, text, help: None }).await;
+    }
+}
+
 /// The machines for this run: the early ones if they are what is wanted, else new ones.
-async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Settings), Failure> {
+async fn muster(hello: &Hello, early: Option<EarlyFleet>, screen: &mut Screen) -> Result<(Fleet, Settings), Failure> {
     if hello.protocol != PROTOCOL {
         if let Some(early) = early {
             give_back(early).await;
@@ -220,6 +246,7 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
         flags.insert("mode".into(), vec![hello.mode.clone()]);
     }
     let merged = config::settings(flags, "--cd-", Path::new(&hello.cwd));
+    let inherited = early.is_some();
     let (early, settings) = match (early, merged) {
         (early, Ok(settings)) => (early, settings),
         (Some(early), Err(failure)) => {
@@ -234,7 +261,11 @@ async fn muster(hello: &Hello, early: Option<EarlyFleet>) -> Result<(Fleet, Sett
         }
         give_back(early).await;
     }
+    if !inherited {
+        screen.take(&settings, Writers::Above);
+    }
     let mut fleet = launch(&settings, Path::new(&hello.python))?;
+    fleet.watched_by(screen.watch());
     recording::begin(&mut fleet, &settings, &[]);
     Ok((fleet, settings))
 }

@@ -24,6 +24,7 @@ mod remember;
 mod replay;
 mod report;
 mod rerun;
+mod screen;
 mod ssh_run;
 mod sweep;
 mod table;

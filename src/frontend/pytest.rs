@@ -30,18 +30,22 @@ use super::{
     interpreter,
     line::Line,
     recording,
+    screen::{Screen, Writers},
 };
-use crate::{cache, plan::Mode, templates};
+use crate::{cache, plan::Mode, run::Watch, templates};
 
 /// Descriptors of the bridge in the child.
 const BRIDGE_READ: i32 = 198;
 const BRIDGE_WRITE: i32 = 199;
 
 pub fn pytest(args: PytestArgs) -> Result<u8, Failure> {
-    bridge::runtime()?.block_on(bridge::to_the_end(run(args)))
+    let mut screen = Screen::default();
+    let result = bridge::runtime()?.block_on(bridge::to_the_end(run(args, &mut screen)));
+    screen.close();
+    result
 }
 
-async fn run(args: PytestArgs) -> Result<u8, Failure> {
+async fn run(args: PytestArgs, screen: &mut Screen) -> Result<u8, Failure> {
     let cwd = current_dir()?;
     let flags = args.run.0.clone();
     let settings = config::settings(flags.clone(), "--", &cwd)?;
@@ -50,7 +54,7 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
     command.args(["-m", "pytest"]);
     if settings.mode == Mode::No {
         let mut child = command.args(&args.pytest).spawn().map_err(|error| not_started(&python, error))?;
-        let status = follow(&mut child).await?;
+        let status = follow(&mut child, &Watch::default()).await?;
         return Ok(code(status));
     }
     let plugin = plugin_directory().map_err(|error| {
@@ -75,6 +79,7 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
             FdMapping { parent_fd: child_write, child_fd: BRIDGE_WRITE },
         ])
         .expect("the two descriptors differ");
+    screen.take(&settings, Writers::ThisAndBelow);
     let mut child = command.spawn().map_err(|error| not_started(&python, error))?;
     // The child's ends live in the command; here they would keep the bridge open for ever.
     drop(command);
@@ -87,10 +92,12 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
             return Err(failure);
         }
     };
+    fleet.watched_by(screen.watch());
     recording::begin(&mut fleet, &settings, &[]);
     let line = Line::open(from_child, to_child)?;
-    let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }));
-    let (served, status) = tokio::join!(served, follow(&mut child));
+    let watch = screen.watch();
+    let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }), screen);
+    let (served, status) = tokio::join!(served, follow(&mut child, &watch));
     let status = status?;
     if served == Served::Nothing && !status.success() && !interpreter::has_pytest(&python) {
         return Err(Failure::new(exit_code::ENVIRONMENT, format!("{} has no pytest", python.display()))
@@ -99,8 +106,8 @@ async fn run(args: PytestArgs) -> Result<u8, Failure> {
     Ok(code(status))
 }
 
-/// Waits for pytest's end and passes signals on to it.
-async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
+/// Waits for pytest's end and passes signals on to it. What it says to them is to be seen.
+async fn follow(child: &mut Child, watch: &Watch) -> Result<ExitStatus, Failure> {
     let failed = |error: io::Error| Failure::new(exit_code::INTERNAL, format!("failed to follow pytest: {error}"));
     let mut interrupts = interrupts().map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
@@ -109,11 +116,13 @@ async fn follow(child: &mut Child) -> Result<ExitStatus, Failure> {
         tokio::select! {
             status = child.wait() => return status.map_err(failed),
             Some(reach) = interrupts.recv() => {
+                watch.end();
                 if reach == Reach::Us {
                     pass_on(child, rustix::process::Signal::INT);
                 }
             }
             _ = async { tokio::select! { _ = terminations.recv() => {}, _ = hangups.recv() => {} } } => {
+                watch.end();
                 pass_on(child, rustix::process::Signal::TERM);
                 if timeout(Duration::from_secs(20), child.wait()).await.is_err() {
                     child.kill().await.map_err(failed)?;

@@ -32,12 +32,16 @@ pub fn directory() -> io::Result<PathBuf> {
 
 /// The run's clock starts; from here on what happens to its machines is written down. Without a command it is one of pytest.
 pub fn begin(fleet: &mut Fleet, settings: &Settings, command: &[String]) {
-    if !is_wanted(settings) {
+    let watch = fleet.watch().clone();
+    let begun = if is_wanted(settings) {
+        directory()
+            .map(|directory| directory.join(format!("{}{}", fleet.run(), recorder::EVENTS_SUFFIX)))
+            .and_then(|path| Recorder::begin(path, keeping(settings), watch))
+    } else if watch.listens() {
+        Recorder::only_watched(watch)
+    } else {
         return;
-    }
-    let begun = directory()
-        .map(|directory| directory.join(format!("{}{}", fleet.run(), recorder::EVENTS_SUFFIX)))
-        .and_then(|path| Recorder::begin(path, keeping(settings)));
+    };
     let recorder = match begun {
         Ok(recorder) => recorder,
         Err(error) => {

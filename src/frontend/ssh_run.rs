@@ -22,12 +22,13 @@ use super::{
     init::project_root,
     interpreter, pytest, recording, remains,
     remember::CommandEntry,
-    travel,
+    screen, travel,
 };
 use crate::{
     machine::Signal,
+    plan::View,
     run::{
-        Ground, Listener, RunError,
+        Ground, Listener, RunError, Watch,
         command::{CommandEnding, CommandOutput, CommandPlan, CommandRun, CommandWish, Stdin, Stream},
         prepare,
     },
@@ -52,13 +53,15 @@ const INPUT_WAITING: usize = 16;
 
 pub fn ssh_run(args: SshRunArgs) -> Result<u8, Failure> {
     let runtime = bridge::runtime()?;
-    let result = runtime.block_on(bridge::to_the_end(run(args)));
+    let mut view = screen::Screen::default();
+    let result = runtime.block_on(bridge::to_the_end(run(args, &mut view)));
+    view.close();
     // A read of the terminal can't be cancelled; it must not keep the process alive.
     runtime.shutdown_background();
     result
 }
 
-async fn run(args: SshRunArgs) -> Result<u8, Failure> {
+async fn run(args: SshRunArgs, view: &mut screen::Screen) -> Result<u8, Failure> {
     let cwd = pytest::current_dir()?;
     let mut settings = config::settings(args.run.0, "--", &cwd)?;
     // Commands write files: each worker has a directory of its own where that costs nothing.
@@ -66,7 +69,9 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
     let python = interpreter::find(args.local_python.as_deref())?;
     let variables = travel::variables(&settings)?;
     let asked = variables.asked.clone();
+    view.take(&settings, screen::Writers::ThisAndBelow);
     let mut fleet = bridge::launch(&settings, &python)?;
+    fleet.watched_by(view.watch());
     recording::begin(&mut fleet, &settings, &args.command);
     let listener = fleet.recorder().listener();
     let history = CommandEntry::begin(&project_root(&cwd), &settings, &args.command, fleet.run());
@@ -108,10 +113,17 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         fetch: args.fetch.clone(),
         keep_on_failure: settings.keep_on_failure,
     };
+    if settings.view == View::Tui {
+        let read = stdin == Stdin::PassedOn && io::stdin().is_terminal();
+        let entered = view.enter(read.then_some("the command may read the terminal; with several workers it does not"));
+        if let Err(reason) = entered {
+            recording::say(&listener, &format!("cloudist: {reason}"));
+        }
+    }
     if stdin == Stdin::PassedOn {
         pump_stdin(stdin_sender);
     }
-    let watcher = task::spawn(watch_signals(wish_sender)?);
+    let watcher = task::spawn(watch_signals(wish_sender, view.watch())?);
     let several = settings.num_workers > 1;
     let mut screen = Screen::new(several, args.fetch_to.clone(), args.timings, listener.clone());
     let showing = task::spawn_blocking(move || {
@@ -121,6 +133,7 @@ async fn run(args: SshRunArgs) -> Result<u8, Failure> {
         screen.finish()
     });
     let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, wishes, stdin_pieces).await;
+    view.leave();
     let bill = fleet.bill().filter(|bill| bill.machines > 0);
     let machines = fleet.machines();
     let recorder = recording::end_command(&mut fleet, &ending, bill.as_ref());
@@ -203,7 +216,7 @@ fn pump_stdin(sender: mpsc::Sender<Bytes>) {
     });
 }
 
-fn watch_signals(sender: mpsc::Sender<CommandWish>) -> Result<impl Future<Output = ()>, Failure> {
+fn watch_signals(sender: mpsc::Sender<CommandWish>, watch: Watch) -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error: io::Error| Failure::new(exit_code::INTERNAL, format!("failed to watch for signals: {error}"));
     let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
@@ -215,6 +228,7 @@ fn watch_signals(sender: mpsc::Sender<CommandWish>) -> Result<impl Future<Output
                 _ = terminations.recv() => CommandWish::Terminate,
                 _ = hangups.recv() => CommandWish::Terminate,
             };
+            watch.end();
             if sender.send(message).await.is_err() {
                 return;
             }

@@ -4,6 +4,7 @@
 
 pub mod event;
 mod ids;
+pub mod live;
 
 pub use ids::{FileId, MachineId, TestId, WorkerId};
 

@@ -12,4 +12,6 @@ pub mod workers;
 pub use ec2_settings::{Ec2Settings, Fallback};
 pub use environment::EnvironmentChoice;
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
-pub use settings::{Collect, ConfigFile, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Showing, Sources};
+pub use settings::{
+    Collect, ConfigFile, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Showing, Sources, View,
+};

@@ -64,6 +64,13 @@ pub enum Showing {
     Off,
 }
 
+/// What is shown of a run while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    Line,
+    Tui,
+}
+
 /// Everything that can be set about a run, checked and with its defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -111,6 +118,7 @@ pub struct Settings {
     /// For how long failed tests are held where they failed.
     pub hold_failures: Option<Duration>,
     pub progress: Showing,
+    pub view: View,
     /// Where to write a report of the run.
     pub report: Option<PathBuf>,
     /// How many runs' events are kept.
@@ -248,6 +256,7 @@ impl Settings {
             keep_on_failure: read.stay("keep-on-failure")?.max(hold_failures),
             hold_failures,
             progress: read.parsed("progress", "`auto` or `off`", keyword)?.unwrap_or(Showing::Auto),
+            view: read.parsed("view", "`line` or `tui`", keyword)?.unwrap_or(View::Line),
             report: read.text("report")?.filter(|directory| !directory.is_empty()).map(PathBuf::from),
             keep_events: read.parsed("keep-events", "a whole number", keyword)?.unwrap_or(20),
             ec2: Ec2Settings::read(&read)?,
@@ -415,6 +424,7 @@ keywords!(Mode {
 });
 keywords!(Collect { "auto" => Collect::Auto, "first" => Collect::First, "stream" => Collect::Stream });
 keywords!(Showing { "auto" => Showing::Auto, "off" => Showing::Off });
+keywords!(View { "line" => View::Line, "tui" => View::Tui });
 keywords!(Peers { "auto" => Peers::Auto, "off" => Peers::Off });
 keywords!(Fallback { "none" => Fallback::None, "on-demand" => Fallback::OnDemand });
 keywords!(ProviderKind { "ec2" => ProviderKind::Ec2, "hosts" => ProviderKind::Hosts, "local" => ProviderKind::Local });

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Frame, FrameError, runner::FileSpec};
+use crate::model::live::Figures;
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "t", rename_all = "kebab-case")]
@@ -29,6 +30,8 @@ pub enum FromPlugin {
         #[serde(skip)]
         data: Bytes,
     },
+    /// It writes to the terminal that `screen` named.
+    OnScreen,
     Bye,
 }
 
@@ -76,6 +79,9 @@ pub struct Hello {
     /// What it prints goes to a terminal.
     #[serde(default)]
     pub terminal: bool,
+    /// Why the whole terminal may not be taken for a view of the run, if it may not.
+    #[serde(default)]
+    pub unviewable: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,20 +95,11 @@ pub enum ToPlugin {
         line: String,
     },
     /// How far the run is, about once a second.
-    Progress {
-        done: u32,
-        failed: u32,
-        /// Tests that are known, which are all if `complete`.
-        total: u32,
-        complete: bool,
-        /// Seconds until its end, where that can be guessed.
-        left: Option<f64>,
-        busy: u32,
-        workers: u32,
-        wanted: u32,
-        machines: u32,
-        /// What it has cost, where machines cost something.
-        dollars: Option<f64>,
+    Progress(Figures),
+    /// A terminal to write to from now on, and the file in which what was written there is kept while something else is shown.
+    Screen {
+        terminal: String,
+        held: String,
     },
     Note {
         level: Level,

@@ -38,6 +38,19 @@ pub fn late(blob: &[u8]) -> Result<Option<TestResult>, serde_json::Error> {
     }
 }
 
+/// Reads the blob of a `collected`: what could not be collected, and why.
+pub fn collection_failures(blob: &[u8]) -> Result<Vec<(String, String)>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Collected {
+        nodeid: String,
+        #[serde(flatten)]
+        report: Full,
+    }
+    let reports = serde_json::from_slice::<Vec<Collected>>(blob)?.into_iter();
+    let failed = reports.filter(|collected| collected.report.outcome == "failed");
+    Ok(failed.map(|collected| (collected.nodeid, failure_text(&collected.report))).collect())
+}
+
 #[derive(Deserialize)]
 struct Entry {
     nodeid: String,
@@ -245,6 +258,14 @@ mod tests {
         assert_eq!(of(r#"{"when":"setup","outcome":"skipped","longrepr":["a.py",3,"Skipped: no"]}"#), Outcome::Skipped);
         let test = one(r#"{"when":"call","outcome":"rerun"},["setup",0.1,5.0,5.1],["call",0.1,5.0,5.1]"#);
         assert_eq!((test.outcome, test.reruns), (Outcome::Passed, 1));
+    }
+
+    #[test]
+    fn what_could_not_be_collected_is_read() {
+        let blob = br#"[{"nodeid":"a.py","outcome":"passed"},
+            {"nodeid":"b.py","outcome":"failed","longrepr":{"longrepr":"ImportError: no x"},"sections":[["Captured stdout","hm\n"]]}]"#;
+        let why = "ImportError: no x\n--- Captured stdout ---\nhm".to_owned();
+        assert_eq!(collection_failures(blob).unwrap(), [("b.py".to_owned(), why)]);
     }
 
     #[test]

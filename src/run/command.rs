@@ -9,7 +9,11 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{Fleet, FleetEvent, RunError};
 use crate::{
     machine::{Command, Event, ExitText, Preparation, Signal, Timings},
-    model::{MachineId, event::What},
+    model::{
+        MachineId,
+        event::What,
+        live::{Figures, Sight, Work},
+    },
     protocol::runner::FromRunner,
     registry::{Source, WorkerInfo},
     text,
@@ -20,6 +24,9 @@ const ROOM: usize = 8;
 
 /// Bytes of stdin that may be on their way to a command.
 const STDIN_TRAVELLING: u64 = 1 << 20;
+
+/// How old may be what one who looks on sees of costs.
+const EVERY_GLANCE: Duration = Duration::from_secs(1);
 
 /// What to do on the workers.
 #[derive(Clone, Debug)]
@@ -145,6 +152,8 @@ impl<'a> CommandRun<'a> {
         let mut prepared = false;
         let mut stdin_open = self.plan.stdin == Stdin::PassedOn;
         let listener = self.output.clone();
+        let mut glances = tokio::time::interval(EVERY_GLANCE);
+        glances.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.over() {
             if self.budget_spent {
                 return Err(RunError::BudgetSpent);
@@ -170,6 +179,7 @@ impl<'a> CommandRun<'a> {
                 }
                 event = self.fleet.next(), if room => self.on_fleet(event),
                 () = has_room(&self.output), if !room => {}
+                _ = glances.tick(), if self.fleet.watch().looks() => self.tell_what_workers_are_at(),
                 () = listener.closed() => {
                     self.ending.unheard = true;
                     return Ok(self.ending);
@@ -357,6 +367,35 @@ impl<'a> CommandRun<'a> {
         });
         let workers = workers.collect();
         self.fleet.working(workers);
+        self.show();
+    }
+
+    /// Shows one who looks on what each worker is at, and how far it all is.
+    fn show(&self) {
+        let watch = self.fleet.watch();
+        if !watch.listens() {
+            return;
+        }
+        let line = || shlex::try_join(self.plan.argv.iter().map(String::as_str)).unwrap_or_default();
+        let at = |progress| (progress == Progress::Running).then(|| Work::Command(line()));
+        watch.tell(|| Sight::At(self.workers.iter().map(|(id, (_, progress))| (*id, at(*progress))).collect()));
+        let count = |wanted: &dyn Fn(Progress) -> bool| {
+            self.workers.values().filter(|(_, progress)| wanted(*progress)).count() as u32
+        };
+        watch.tell(|| {
+            Sight::Figures(Figures {
+                done: count(&|progress| progress == Progress::Over),
+                failed: self.ending.statuses.values().filter(|status| **status != 0).count() as u32,
+                total: self.plan.workers,
+                complete: true,
+                left: None,
+                busy: count(&|progress| matches!(progress, Progress::Running | Progress::Fetching)),
+                workers: self.workers.len() as u32,
+                wanted: self.plan.workers,
+                machines: self.fleet.machines() as u32,
+                dollars: self.fleet.bill().map(|bill| bill.dollars),
+            })
+        });
     }
 
     fn machine_gone(&mut self, machine: MachineId) {

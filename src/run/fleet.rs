@@ -16,10 +16,10 @@ use tokio::{
     time::{sleep_until, timeout},
 };
 
-use super::{Recorder, Registration, peers::Peers};
+use super::{Recorder, Registration, Watch, peers::Peers};
 use crate::{
     machine::{self, Command, Event, MachineError, Preparation},
-    model::{MachineId, event::What},
+    model::{MachineId, event::What, live::Sight},
     provider::{Bill, LaunchRequest, Lease, LeaseEvent, Provider, ProviderError, ec2::Baking},
     registry::{Source, WorkerInfo},
     text,
@@ -96,6 +96,7 @@ pub struct Fleet {
     /// What happened before anybody asked.
     held: VecDeque<FleetEvent>,
     recorder: Recorder,
+    watch: Watch,
 }
 
 struct Member {
@@ -132,6 +133,7 @@ impl Fleet {
             differences: BTreeSet::new(),
             held: VecDeque::new(),
             recorder: Recorder::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -168,6 +170,16 @@ impl Fleet {
     /// What the machines have cost until now, if they cost anything.
     pub fn bill(&self) -> Option<Bill> {
         self.provider.bill()
+    }
+
+    /// From now on, somebody watches what happens.
+    pub fn watched_by(&mut self, watch: Watch) {
+        self.registration.watched_by(watch.clone());
+        self.watch = watch;
+    }
+
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// From now on, what happens is written down.
@@ -222,8 +234,10 @@ impl Fleet {
             return FleetEvent::Note(trouble);
         }
         let event = self.occurs().await;
-        if let FleetEvent::Machine(machine, event) = &event {
-            record(&self.recorder, *machine, event);
+        match &event {
+            FleetEvent::Machine(machine, event) => self.recorder.hear(*machine, event),
+            FleetEvent::Note(text) | FleetEvent::Warning(text) => self.watch.tell(|| Sight::Note(text.clone())),
+            _ => {}
         }
         event
     }
@@ -412,27 +426,5 @@ impl Fleet {
         self.registration.forget(machine);
         let lost = MachineError::Broken { machine: member.name.clone(), detail: error.to_string() };
         Some(FleetEvent::Machine(machine, Event::Lost(lost)))
-    }
-}
-
-/// Writes down what a machine tells of itself. What its workers tell is the run's.
-fn record(recorder: &Recorder, machine: MachineId, event: &Event) {
-    let machine = machine.0;
-    match event {
-        Event::Entered(stage) => recorder.note(|| What::Stage { machine, stage: stage.word().into() }),
-        Event::Prepared(facts) => recorder.note(|| What::Prepared {
-            machine,
-            platform: facts.platform.clone(),
-            cpus: facts.cpus,
-            init_cached: facts.init_cached,
-            steps: facts.timings.steps().map(|(step, took)| (step.to_owned(), took.as_secs_f64())).collect(),
-            sent: facts.timings.sent,
-        }),
-        Event::Leaving { within } => {
-            recorder.note(|| What::MachineLeaving { machine, within: within.as_secs_f64() });
-        }
-        Event::Lost(error) => recorder.note(|| What::MachineGone { machine, reason: Some(text::chain(error)) }),
-        Event::Ended => recorder.note(|| What::MachineGone { machine, reason: None }),
-        Event::InitOutput(_) | Event::Differs(_) | Event::Message(..) | Event::Contents(_) => {}
     }
 }

@@ -12,9 +12,11 @@ mod registration;
 mod spread;
 pub mod tests;
 mod transcript;
+mod watch;
 
 pub use error::RunError;
 pub use fleet::{Fleet, FleetEvent, FleetPlan};
 pub use preparing::{Ground, SessionGround, Variables, prepare};
 pub use recorder::{Listener, Recorder};
 pub use registration::Registration;
+pub use watch::{Watch, Watcher};

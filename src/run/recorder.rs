@@ -16,10 +16,16 @@ use std::{
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 
-use super::transcript::Transcript;
+use super::{transcript::Transcript, watch::Watch};
 use crate::{
-    model::event::{Event, Outcome, Test, What},
+    machine,
+    model::{
+        MachineId,
+        event::{Event, Outcome, Test, What},
+        live::Sight,
+    },
     protocol::results,
+    text,
 };
 
 /// What a run is told to with; without a place to write, it forgets all.
@@ -32,7 +38,8 @@ pub struct Recorder {
 struct Pen {
     listener: Listener,
     writer: JoinHandle<io::Result<()>>,
-    path: PathBuf,
+    /// Nothing is kept of a run that is only watched.
+    path: Option<PathBuf>,
     keeping: Keeping,
 }
 
@@ -87,8 +94,8 @@ enum Job {
 }
 
 impl Recorder {
-    /// Begins a file of events; the run's clock starts here.
-    pub fn begin(path: PathBuf, keeping: Keeping) -> io::Result<Self> {
+    /// Begins a file of events; the run's clock starts here, unless it went already for one who watches.
+    pub fn begin(path: PathBuf, keeping: Keeping, watch: Watch) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
@@ -96,9 +103,25 @@ impl Recorder {
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         // Other runs leave it where it is until this one is over. Not every file system can do that.
         file.try_lock().ok();
+        Self::write_to(Some(file), Some(path), keeping, watch)
+    }
+
+    /// Writes nothing down: it is all for one who watches.
+    pub fn only_watched(watch: Watch) -> io::Result<Self> {
+        Self::write_to(None, None, Keeping::default(), watch)
+    }
+
+    fn write_to(file: Option<fs::File>, path: Option<PathBuf>, keeping: Keeping, watch: Watch) -> io::Result<Self> {
         let (jobs, waiting) = mpsc::channel();
-        let writer = thread::Builder::new().name("recorder".into()).spawn(move || write(file, &waiting))?;
-        let listener = Listener { writing: Some((Instant::now(), jobs)) };
+        let began = watch.began().unwrap_or_else(Instant::now);
+        let writer = thread::Builder::new().name("recorder".into()).spawn(move || match file {
+            Some(file) => write(file, &waiting, &watch),
+            None => {
+                show(&waiting, &watch);
+                Ok(())
+            }
+        })?;
+        let listener = Listener { writing: Some((began, jobs)) };
         Ok(Self { pen: Some(Pen { listener, writer, path, keeping }) })
     }
 
@@ -132,6 +155,29 @@ impl Recorder {
         }
     }
 
+    /// A machine tells of itself. What its workers tell is the run's.
+    pub fn hear(&self, machine: MachineId, event: &machine::Event) {
+        use machine::Event;
+        let machine = machine.0;
+        match event {
+            Event::Entered(stage) => self.note(|| What::Stage { machine, stage: stage.word().into() }),
+            Event::Prepared(facts) => self.note(|| What::Prepared {
+                machine,
+                platform: facts.platform.clone(),
+                cpus: facts.cpus,
+                init_cached: facts.init_cached,
+                steps: facts.timings.steps().map(|(step, took)| (step.to_owned(), took.as_secs_f64())).collect(),
+                sent: facts.timings.sent,
+            }),
+            Event::Leaving { within } => {
+                self.note(|| What::MachineLeaving { machine, within: within.as_secs_f64() });
+            }
+            Event::Lost(error) => self.note(|| What::MachineGone { machine, reason: Some(text::chain(error)) }),
+            Event::Ended => self.note(|| What::MachineGone { machine, reason: None }),
+            Event::InitOutput(_) | Event::Differs(_) | Event::Message(..) | Event::Contents(_) => {}
+        }
+    }
+
     /// Results have come; those at the places of `stale` don't count.
     pub fn results(&self, worker: u32, tests: &[(u32, u32, u32, f64)], stale: &[u32], blob: &Bytes) {
         if let Some(pen) = &self.pen {
@@ -153,7 +199,7 @@ impl Recorder {
         let (settled, waiting) = mpsc::channel();
         pen.listener.send(|_| Job::Settle(settled));
         waiting.recv().ok()?;
-        Some((&pen.path, &pen.keeping))
+        Some((pen.path.as_deref()?, &pen.keeping))
     }
 
     /// It was not worth writing down: the run did not take place.
@@ -169,7 +215,7 @@ impl Recorder {
         // Others may listen still.
         listener.send(|_| Job::End);
         let result = writer.join().unwrap_or_else(|_| Err(io::Error::other("the recorder broke down")));
-        Some(Recorded { path, keeping, result })
+        Some(Recorded { path: path?, keeping, result })
     }
 }
 
@@ -192,7 +238,7 @@ pub fn wall_clock() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-fn write(file: fs::File, jobs: &mpsc::Receiver<Job>) -> io::Result<()> {
+fn write(file: fs::File, jobs: &mpsc::Receiver<Job>, watch: &Watch) -> io::Result<()> {
     let mut out = GzEncoder::new(BufWriter::new(file), Compression::fast());
     let mut line = Vec::new();
     let mut transcript = Transcript::default();
@@ -209,7 +255,9 @@ fn write(file: fs::File, jobs: &mpsc::Receiver<Job>) -> io::Result<()> {
             job => {
                 // Whoever lists runs sees this one from its first event on.
                 let first = matches!(&job, Job::Event(Event { what: What::RunStarted(_), .. }));
-                write_lines(&mut out, &mut line, events(job))?;
+                let events = events(job);
+                show_events(&events, watch);
+                write_lines(&mut out, &mut line, events)?;
                 if first {
                     out.flush()?;
                 }
@@ -218,6 +266,23 @@ fn write(file: fs::File, jobs: &mpsc::Receiver<Job>) -> io::Result<()> {
     }
     write_lines(&mut out, &mut line, transcript.finish())?;
     out.finish()?.flush()
+}
+
+/// What happens is for the watcher alone.
+fn show(jobs: &mpsc::Receiver<Job>, watch: &Watch) {
+    for job in jobs {
+        match job {
+            Job::Settle(settled) => drop(settled.send(())),
+            Job::End => break,
+            job => show_events(&events(job), watch),
+        }
+    }
+}
+
+fn show_events(events: &[Event], watch: &Watch) {
+    for event in events {
+        watch.tell(|| Sight::Event(event.clone()));
+    }
 }
 
 fn write_lines(out: &mut impl Write, line: &mut Vec<u8>, events: impl IntoIterator<Item = Event>) -> io::Result<()> {

@@ -7,9 +7,13 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
+use super::Watch;
 use crate::{
     machine::{Event, Facts, MachineError},
-    model::MachineId,
+    model::{
+        MachineId,
+        live::{Sight, Speaker},
+    },
     protocol::runner::FromRunner,
     provider::{Charge, Lease},
     registry::{
@@ -27,6 +31,7 @@ pub struct Registration {
     writing: Option<JoinHandle<()>>,
     /// Not written, because something else was just then.
     unwritten: Option<Working>,
+    watch: Watch,
 }
 
 impl Registration {
@@ -35,7 +40,12 @@ impl Registration {
             Ok(record) => (Some(record), None),
             Err(error) => (None, Some(trouble(&error))),
         };
-        Self { record, log: RunLog::open(&info.run), trouble, writing: None, unwritten: None }
+        Self { record, log: RunLog::open(&info.run), trouble, writing: None, unwritten: None, watch: Watch::default() }
+    }
+
+    /// Somebody wants to see what machines say.
+    pub fn watched_by(&mut self, watch: Watch) {
+        self.watch = watch;
     }
 
     /// What is in the way of it, once.
@@ -51,6 +61,15 @@ impl Registration {
             price_per_hour: rented.price_per_hour,
             lease_seconds: lease.tenancy.map_or(0, |tenancy| tenancy.lease.as_secs()),
         });
+        if let Some(rented) = &rented {
+            self.watch.tell(|| Sight::Machine {
+                machine: lease.machine.0,
+                instance_type: rented.instance_type.clone(),
+                zone: rented.zone.clone(),
+                per_hour: rented.price_per_hour,
+                lease: rented.lease_seconds,
+            });
+        }
         let called = (lease.machine.0, lease.name.as_str());
         self.note(|record| record.add(called, &lease.endpoint, lease.workers, rented));
         if let Some(log) = &mut self.log {
@@ -89,6 +108,10 @@ impl Registration {
     fn message(&mut self, machine: MachineId, message: &FromRunner, blob: &Bytes) {
         match message {
             FromRunner::Output { worker: Some(worker), .. } => self.bytes(machine, Source::Worker(*worker), blob),
+            // A command's output is the caller's to keep.
+            FromRunner::Output { id: Some(worker), .. } => {
+                self.show(machine, Source::Worker(*worker), || String::from_utf8_lossy(blob).into_owned());
+            }
             FromRunner::Died { worker, stderr, .. } => {
                 self.say(machine, Source::Worker(*worker), stderr);
                 self.say(machine, Source::Machine, &format!("the process of gw{worker} died"));
@@ -116,20 +139,37 @@ impl Registration {
 
     /// A line of a log.
     pub fn say(&mut self, machine: MachineId, source: Source, text: &str) {
+        self.show(machine, source, || format!("{text}\n"));
         if let Some(log) = &mut self.log {
             log.say(machine.0, source, text);
         }
     }
 
     fn bytes(&mut self, machine: MachineId, source: Source, bytes: &[u8]) {
+        self.show(machine, source, || String::from_utf8_lossy(bytes).into_owned());
         if let Some(log) = &mut self.log {
             log.bytes(machine.0, source, bytes);
         }
     }
 
+    fn show(&self, machine: MachineId, source: Source, text: impl FnOnce() -> String) {
+        let speaker = match source {
+            Source::Machine => Speaker::Machine,
+            Source::Init => Speaker::Init,
+            Source::Worker(worker) => Speaker::Worker(worker),
+            // The run's events tell of tests.
+            Source::Test(_) => return,
+        };
+        self.watch.tell(|| Sight::Said { machine: machine.0, speaker, text: text() });
+    }
+
     /// Writes what the workers are at, and what machines cost, in the background; waits for the next time, or the end, while the last one is
     /// still being written.
     pub fn working(&mut self, workers: Vec<WorkerInfo>, charges: Vec<Charge>) {
+        if !charges.is_empty() {
+            let dollars = || charges.iter().map(|charge| (charge.machine.0, charge.dollars)).collect();
+            self.watch.tell(|| Sight::Charges(dollars()));
+        }
         let now = registry::now();
         let charges = charges.into_iter().map(|charge| ChargeInfo {
             machine: charge.machine.0,

@@ -19,6 +19,7 @@ from .hello import compose
 from .options import add_options, given_flags
 from .progress import Display
 from .replay import Run
+from .screen import Screen, objection
 from .terminal import count, uncaptured
 from .transcript import Transcript
 
@@ -137,6 +138,8 @@ class Taking:
         controller = Controller(self.config, DEFAULT_WORKERS)
         hello = compose(self.config, self.mode, given_flags(self.config), controller.input_from_plugins())
         hello["terminal"] = self.transcript.terminal
+        hello["unviewable"] = objection(self.config)
+        self.bridge.move = self.move
         self.run = Run(session, self.bridge, controller)
         self.bridge.display = Display(self.config)
         self.config.add_cleanup(self.bridge.display.close)
@@ -148,6 +151,16 @@ class Taking:
             gc.freeze()
         self.collect_garbage_again()
         session.perform_collect = self.run.collect  # type: ignore[assignment, method-assign]
+
+    def move(self, terminal: str, held: str) -> Optional[Screen]:
+        """Writes to another terminal from now on, if that can be done."""
+        try:
+            screen = Screen(self.config, terminal, held)
+        except OSError:
+            return None
+        if self.bridge.display is not None:
+            self.bridge.display.reopen()
+        return screen
 
     def collect_garbage_again(self) -> None:
         if self.collects_garbage:

@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 import pytest
 
 from .progress import Display
+from .screen import Screen
 
 PROTOCOL = 1
 FRAME_LIMIT = 64 * 1024 * 1024
@@ -60,6 +61,9 @@ class Bridge:
         self._open = True
         # What shows how far the run is while nothing else comes; it hears of `progress` itself.
         self.display: Optional[Display] = None
+        # Writes elsewhere when the engine shows something else on this terminal.
+        self.move: Callable[[str, str], Optional[Screen]] = lambda terminal, held: None
+        self._screen: Optional[Screen] = None
         # Is done before anything is waited for.
         self.before_waiting: Callable[[], None] = lambda: None
 
@@ -141,12 +145,16 @@ class Bridge:
             self._fill()
 
     def _next(self) -> Optional[Frame]:
-        """The next frame that has arrived whole, but for what is the display's."""
+        """The next frame that has arrived whole, but for what is about the terminal."""
         while True:
             frame = self._cut()
-            if frame is None or frame.kind != "progress":
+            if frame is None or frame.kind not in ("progress", "screen"):
                 return frame
-            if self.display is not None:
+            if frame.kind == "screen":
+                self._screen = self.move(frame.header["terminal"], frame.header["held"])
+                if self._screen is not None:
+                    self.send("on-screen")
+            elif self.display is not None:
                 self.display.take(frame.header)
 
     def kill(self) -> None:
@@ -155,6 +163,7 @@ class Bridge:
         if self._child is not None and self._child.poll() is None:
             self._child.kill()
             self._child.wait()
+        self._after_the_child()
 
     def close(self) -> None:
         """Ends the line; an engine that this process started gets a while to end by itself."""
@@ -172,10 +181,20 @@ class Bridge:
     def part(self) -> None:
         self.close()
         if self._child is not None:
+            if self._screen is not None:
+                self._screen.part()
             try:
                 self._child.wait(PATIENCE_AFTER_BYE)
             except subprocess.TimeoutExpired:
                 self.kill()
+            self._after_the_child()
+
+    def _after_the_child(self) -> None:
+        if self._screen is not None:
+            self._screen.clean_up()
+            self._screen = None
+            if self.display is not None:
+                self.display.reopen()
 
     def _fill(self) -> None:
         arrived = os.read(self._reader, READ_SIZE) if self._open else b""
@@ -208,5 +227,6 @@ class Bridge:
             status = self._child.wait(1.0)
         except subprocess.TimeoutExpired:
             return "the engine closed the line before the run was over, and still runs"
+        self._after_the_child()
         cause = f"signal {-status}" if status < 0 else f"exit status {status}"
         return f"the engine ended with {cause} before the run was over"

@@ -29,12 +29,19 @@ class Display:
         self._told: Optional[Dict[str, Any]] = None
         self._line = ""
         self._due = time.monotonic() + EVERY
+        self._config = config
         self._screen: Optional[int] = None
         if self._terminal is not None and self._terminal.isatty and os.environ.get("TERM", "dumb") != "dumb":
             with uncaptured(config):
                 self._screen = os.dup(1)
             self._markup = self._terminal.hasmarkup
             self._ascii = "utf" not in (getattr(self._terminal._tw._file, "encoding", None) or "").lower()
+
+    def reopen(self) -> None:
+        """This process writes to another terminal now."""
+        if self._screen is not None:
+            with uncaptured(self._config):
+                os.dup2(1, self._screen, inheritable=False)
 
     def take(self, told: Dict[str, Any]) -> None:
         self._told = told

@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("provider", &["cache", "model", "plan", "ssh", "templates", "text"]),
     ("history", &["cache", "model"]),
     ("report", &["model", "templates"]),
+    ("view", &["model", "text"]),
     ("machine", &["environment", "model", "protocol", "provider", "snapshot", "ssh", "templates", "text"]),
     (
         "run",
@@ -59,12 +60,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "ssh",
             "templates",
             "text",
+            "view",
         ],
     ),
 ];
 
 /// Rooms that only compute: no files, no network, no clock, no environment.
-const PURE: [&str; 6] = ["model", "plan", "protocol", "report", "scheduler", "text"];
+const PURE: [&str; 7] = ["model", "plan", "protocol", "report", "scheduler", "text", "view"];
 
 const IMPURE: [&str; 9] = [
     "std::fs",

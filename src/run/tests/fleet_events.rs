@@ -170,6 +170,7 @@ impl TestRun<'_> {
                     self.record(|| What::Collected { worker, file, path, tests, errors, first, start, seconds });
                 }
                 if first {
+                    self.show_collection_errors(errors, &blob);
                     let found =
                         Found { names: tests, groups, deselected, errors, seconds, notfound, notfound_messages };
                     self.on_collected(WorkerId(worker), FileId(file), found, blob);

@@ -14,7 +14,11 @@ mod progress;
 mod watched;
 mod workers;
 
-use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
@@ -27,7 +31,7 @@ pub use self::{
 use super::{Fleet, RunError};
 use crate::{
     machine::Preparation,
-    model::{MachineId, event::What},
+    model::{FileId, MachineId, TestId, WorkerId, event::What},
     plan::{Collect, Mode, Settings, Showing},
     protocol::{
         Frame,
@@ -112,6 +116,8 @@ pub struct TestRun<'a> {
     bundles: Bundles,
     workers: Workers,
     progress: Progress,
+    /// What one who looks on has been shown of what the workers are at.
+    shown: BTreeMap<WorkerId, (FileId, Option<TestId>)>,
     began: Instant,
     files_ended: bool,
     finished: bool,
@@ -155,6 +161,7 @@ impl<'a> TestRun<'a> {
             bundles: Bundles::new(rules.mode),
             workers: Workers::default(),
             progress: Progress::default(),
+            shown: BTreeMap::new(),
             began: Instant::now(),
             files_ended: false,
             finished: false,
@@ -174,7 +181,7 @@ impl<'a> TestRun<'a> {
     /// Runs until every test has its outcome, the plugin stops it, or nobody is left to do it.
     pub async fn drive(mut self, mut preparing: Preparing) -> Result<Ending, RunError> {
         let mut prepared = false;
-        let mut telling = watched::interval();
+        let (mut telling, mut glances) = (watched::interval(), watched::glances());
         while !self.over() {
             let room = self.bridge.outgoing.capacity() >= ROOM;
             let patience = self.stopping.as_ref().map(|stopping| stopping.deadline);
@@ -198,6 +205,7 @@ impl<'a> TestRun<'a> {
                     self.tell_what_workers_are_at();
                     self.tell_progress();
                 }
+                _ = glances.tick(), if self.fleet.watch().looks() => self.show_what_workers_are_at(),
                 () = at(patience), if patience.is_some() => break,
                 () = at(tick), if tick.is_some() => {
                     let _ = self.input(scheduler::Input::Tick);

@@ -26,12 +26,15 @@ impl TestRun<'_> {
                 self.settle_collection();
             }
             FromPlugin::Stop { .. } => {
+                // What pytest says to that is to be seen.
+                self.fleet.watch().end();
                 // Before there is a scheduler nothing has begun.
                 self.files_ended = true;
                 self.settle_collection();
                 let _ = self.input(Input::Stop);
             }
             FromPlugin::Printed { stream, data } => self.fleet.recorder().printed(stream, data),
+            FromPlugin::OnScreen => self.fleet.watch().look(),
             FromPlugin::Hello(_) | FromPlugin::Bye => {
                 return Err(RunError::Bridge { detail: "a message came out of turn".into() });
             }

@@ -9,7 +9,10 @@ use tokio::time::Instant;
 
 use super::{TestRun, workers::Phase};
 use crate::{
-    model::{FileId, TestId},
+    model::{
+        FileId, TestId,
+        live::{Figures, Sight},
+    },
     protocol::bridge::ToPlugin,
 };
 
@@ -87,9 +90,17 @@ impl Progress {
 
 impl TestRun<'_> {
     pub(super) fn tell_progress(&self) {
-        if !self.rules.progress {
-            return;
+        let watch = self.fleet.watch();
+        if watch.listens() {
+            watch.tell(|| Sight::Figures(self.figures()));
         }
+        // Whoever looks at a view of the run sees no line below pytest's output.
+        if self.rules.progress && !watch.looks() {
+            self.tell_plugin(&ToPlugin::Progress(self.figures()), Bytes::new());
+        }
+    }
+
+    fn figures(&self) -> Figures {
         let progress = &self.progress;
         let up = || self.workers.iter().filter(|(_, worker)| worker.phase == Phase::Up);
         let busy = |id| self.scheduler.as_ref().is_some_and(|scheduler| scheduler.at(id).is_some());
@@ -97,7 +108,7 @@ impl TestRun<'_> {
             .began
             .and_then(|began| progress.left(began.elapsed(), self.book.files_left(), self.book.files()))
             .filter(|_| self.files_ended);
-        let message = ToPlugin::Progress {
+        Figures {
             done: progress.finished,
             failed: progress.failed,
             total: self.book.total(),
@@ -108,8 +119,7 @@ impl TestRun<'_> {
             wanted: self.rules.workers,
             machines: self.fleet.machines() as u32,
             dollars: self.fleet.bill().map(|bill| bill.dollars),
-        };
-        self.tell_plugin(&message, Bytes::new());
+        }
     }
 }
 

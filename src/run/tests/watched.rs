@@ -8,15 +8,30 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{TestRun, workers::Phase};
 use crate::{
-    model::{FileId, TestId, WorkerId},
+    model::{
+        FileId, TestId, WorkerId,
+        live::{Sight, Work},
+    },
+    protocol::results,
     registry::{Source, WorkerInfo},
 };
 
 /// How old may be what is told.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// The same for one who looks on.
+const EVERY_GLANCE: Duration = Duration::from_millis(200);
+
 pub(super) fn interval() -> Interval {
-    let mut interval = tokio::time::interval(EVERY);
+    delayed(EVERY)
+}
+
+pub(super) fn glances() -> Interval {
+    delayed(EVERY_GLANCE)
+}
+
+fn delayed(every: Duration) -> Interval {
+    let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
@@ -33,6 +48,46 @@ impl TestRun<'_> {
         });
         let workers = workers.collect();
         self.fleet.working(workers);
+    }
+
+    /// Shows what the workers are at to one who looks on, where that has changed.
+    pub(super) fn show_what_workers_are_at(&mut self) {
+        let Some(scheduler) = &self.scheduler else { return };
+        let mut changed = Vec::new();
+        for (id, worker) in self.workers.iter() {
+            let at = (worker.phase == Phase::Up).then(|| scheduler.at(id)).flatten();
+            let before = match at {
+                Some(at) => self.shown.insert(id, at),
+                None => self.shown.remove(&id),
+            };
+            if before != at {
+                changed.push((id.0, at.map(|at| self.work(at))));
+            }
+        }
+        if !changed.is_empty() {
+            self.fleet.watch().tell(|| Sight::At(changed));
+        }
+    }
+
+    fn work(&self, (file, test): (FileId, Option<TestId>)) -> Work {
+        match test {
+            Some(test) => Work::Test(self.book.nodeid(test)),
+            None => {
+                let path = self.book.path(file);
+                Work::Collects(self.memory.name(path).unwrap_or(path).to_owned())
+            }
+        }
+    }
+
+    /// What could not be collected is shown to one who looks on; the local pytest tells of it in its own time.
+    pub(super) fn show_collection_errors(&self, errors: u32, blob: &[u8]) {
+        let watch = self.fleet.watch();
+        if errors == 0 || !watch.listens() {
+            return;
+        }
+        for (name, reason) in results::collection_failures(blob).unwrap_or_default() {
+            watch.tell(|| Sight::NotCollected { name, reason });
+        }
     }
 
     fn at(&self, worker: WorkerId) -> Option<String> {
