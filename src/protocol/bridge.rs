@@ -30,8 +30,10 @@ pub enum FromPlugin {
         #[serde(skip)]
         data: Bytes,
     },
-    /// It writes to the terminal that `screen` named.
-    OnScreen,
+    /// It writes to the terminal that `screen` named, or could not.
+    OnScreen {
+        moved: bool,
+    },
     Bye,
 }
 

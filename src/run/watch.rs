@@ -36,6 +36,8 @@ struct Line {
 const LISTENS: u8 = 0;
 const LOOKS: u8 = 1;
 const IS_OVER: u8 = 2;
+/// It is about to be shown.
+const WILL_LOOK: u8 = 3;
 
 /// The watcher's end.
 pub struct Watcher {
@@ -66,15 +68,30 @@ impl Watch {
         self.line.as_ref().is_some_and(|line| line.state.load(Ordering::Relaxed) == LOOKS)
     }
 
+    /// The same, or about to.
+    pub fn looks_or_will(&self) -> bool {
+        self.line.as_ref().is_some_and(|line| matches!(line.state.load(Ordering::Relaxed), LOOKS | WILL_LOOK))
+    }
+
     /// Whether anybody wants to hear anything.
     pub fn listens(&self) -> bool {
         self.line.as_ref().is_some_and(|line| line.state.load(Ordering::Relaxed) != IS_OVER)
     }
 
+    /// It is to be looked at soon.
+    pub fn prepare_to_look(&self) {
+        self.go_on_to(WILL_LOOK);
+    }
+
     /// From now on it is to be looked at, unless that is over.
     pub fn look(&self) {
+        self.go_on_to(LOOKS);
+    }
+
+    fn go_on_to(&self, state: u8) {
         if let Some(line) = &self.line {
-            line.state.compare_exchange(LISTENS, LOOKS, Ordering::Relaxed, Ordering::Relaxed).ok();
+            let unless_over = |before| (before != IS_OVER).then_some(state);
+            line.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, unless_over).ok();
             line.ring();
         }
     }
@@ -142,6 +159,8 @@ mod tests {
         let (watch, watcher) = Watch::begin().unwrap();
         let note = |text: &str| Sight::Note(text.into());
         watch.tell(|| note("before"));
+        watch.prepare_to_look();
+        assert!(watch.looks_or_will() && !watch.looks() && !watcher.is_to_look());
         watch.look();
         assert!(watch.looks() && watcher.is_to_look());
         watch.clone().tell(|| note("while"));

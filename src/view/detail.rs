@@ -27,7 +27,10 @@ pub fn about(view: &View, now: f64, columns: usize, palette: Palette) -> (String
             None => ("Log".into(), lines(&run.notes.lines().collect::<Vec<_>>(), columns, palette)),
         },
         Pane::Failures => match run.failures.get(view.failures.row) {
-            Some(failure) => (plain(&failure.name), of_failure(failure, columns, palette)),
+            Some(failure) => {
+                let title = format!("Failure {} of {}", view.failures.row + 1, run.failures.len());
+                (title, of_failure(failure, columns, palette))
+            }
             None => ("Traceback".into(), Vec::new()),
         },
     }

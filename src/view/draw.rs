@@ -18,6 +18,9 @@ const WIDE: (u16, u16) = (110, 20);
 /// With fewer rows than this there is one pane at a time.
 const STACKED: u16 = 16;
 
+/// With fewer columns than this the keys aren't lined up.
+const WIDE_HELP: usize = 60;
+
 const HELP: [(&str, &str); 10] = [
     ("up down j k", "choose; in a text, scroll"),
     ("PgUp PgDn g G", "a page, the beginning, the end"),
@@ -94,7 +97,11 @@ impl View {
         ];
         let noun = if run.is_of_tests() { "tests" } else { "commands" };
         let more = if figures.complete { "" } else { "+" };
-        let mut pieces = vec![(format!("  {done} of {total}{more} {noun}"), palette.strong())];
+        let so_far = match total {
+            0 => format!("  no {noun} known yet"),
+            _ => format!("  {done} of {total}{more} {noun}"),
+        };
+        let mut pieces = vec![(so_far, palette.strong())];
         if failed > 0 {
             pieces.push((format!("  {failed} failed"), palette.bad()));
         }
@@ -206,8 +213,18 @@ impl View {
 
 fn draw_help(buffer: &mut Buffer, area: Rect, palette: Palette) {
     put(buffer, area, 0, rule("Help", "", area.width as usize, true, palette));
-    for (at, (key, meaning)) in HELP.iter().enumerate().take(area.height as usize - 1) {
-        let line = Line::from(vec![Span::styled(format!(" {key:15}"), palette.strong()), Span::raw(*meaning)]);
+    let columns = area.width as usize;
+    let keys = if columns < WIDE_HELP { 0 } else { 16 };
+    let mut lines = Vec::new();
+    for (key, meaning) in HELP {
+        let key = format!("{key:keys$}");
+        let parts = text::wrapped(meaning, columns.saturating_sub(width(&key) + 1));
+        for (at, part) in parts.into_iter().enumerate() {
+            let before = if at == 0 { key.clone() } else { " ".repeat(width(&key)) };
+            lines.push(Line::from(vec![Span::styled(before, palette.strong()), Span::raw(format!(" {part}"))]));
+        }
+    }
+    for (at, line) in lines.into_iter().enumerate() {
         put(buffer, area, at as u16 + 1, line);
     }
 }

@@ -114,9 +114,9 @@ fn all_of_a_run_is_on_a_screen_of_eighty_columns() {
         "  i-0001 ready            2 workers  $0.012  c7i.large us-east-1a  lease 15m 00s"
     );
     assert_eq!(row_with(&rows, "i-0002 init").split_once("2 workers").unwrap().0, "  i-0002 init 15s         ");
-    assert_eq!(row_with(&rows, "gw1  "), "  gw1   i-0001     0        0:12 tests/test_b.py::test_slow[x]");
-    assert_eq!(row_with(&rows, "gw0   i"), "  gw0   i-0001     1   1         waiting");
-    assert_eq!(row_with(&rows, "gw2   "), "  gw2   i-0002     0             starting");
+    assert_eq!(row_with(&rows, "gw1  "), "  gw1   i-0001     0✓        0:12 tests/test_b.py::test_slow[x]");
+    assert_eq!(row_with(&rows, "gw0   i"), "  gw0   i-0001     1✓   1✗        waiting");
+    assert_eq!(row_with(&rows, "gw2   "), "  gw2   i-0002     0✓             starting");
     assert_eq!(row_with(&rows, "test_bad"), "  failed  gw0    tests/test_a.py::test_bad");
     assert!(row_with(&rows, "Machines").starts_with("─ Machines: 1 of 2 ready ──"));
     assert!(row_with(&rows, "Workers:").starts_with("▸ Workers: 1 of 2 busy ──"));
@@ -148,7 +148,7 @@ fn a_small_screen_shows_one_list_at_a_time() {
     let rows = shown(&mut view, (40, 12));
     assert!(rows[2].starts_with("▸ Workers"), "{rows:?}");
     assert!(!rows.iter().any(|row| row.contains("Machines")));
-    assert_eq!(row_with(&rows, "gw1"), "  gw1       0        0:12 …::test_slow[x]");
+    assert_eq!(row_with(&rows, "gw1"), "  gw1       0✓        0:12 …test_slow[x]");
     assert!(rows.iter().all(|row| width(row) <= 40));
     view.press(Key::Char('f'));
     view.press(Key::Enter);
@@ -185,9 +185,10 @@ fn long_and_wide_names_are_cut_where_they_end() {
     happens(&mut view, 16.0, failed(0, &id, "x"));
     for size in [(80, 24), (40, 12), (160, 50)] {
         let rows = shown(&mut view, size);
-        assert!(row_with(&rows, "gw0").contains("…"), "{size:?}");
-        assert!(row_with(&rows, "gw0").contains("test_終わり"), "{size:?}");
-        assert!(rows.iter().all(|row| width(row) <= size.0 as usize), "{size:?}");
+        assert!(row_with(&rows, "✓").contains("…"), "{size:?}");
+        assert!(row_with(&rows, "✓").contains("test_終わり"), "{size:?}");
+        let wide = rows.iter().find(|row| width(row) > size.0 as usize);
+        assert_eq!(wide, None, "{size:?}");
     }
 }
 
@@ -232,8 +233,13 @@ fn keys_are_told() {
     let mut view = run();
     view.press(Key::Char('?'));
     let rows = shown(&mut view, (80, 24));
-    row_with(&rows, "q               leave the view: the run goes on, with lines");
+    row_with(&rows, "q                leave the view: the run goes on, with lines");
     assert_eq!(rows[23], "any key back  q leave");
+    let rows = shown(&mut view, (40, 12));
+    assert_eq!(
+        rows[3..6],
+        ["up down j k choose; in a text, scroll", "PgUp PgDn g G a page, the beginning, the", "               end"]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::text;
 
 /// So many lines are kept of each.
-const MOST: usize = 2000;
+const MOST: usize = 500;
 /// A line that is longer than this is cut.
 const LONGEST: usize = 2000;
 

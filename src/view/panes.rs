@@ -161,13 +161,14 @@ fn worker(
     if names > 0 {
         spans.push(Span::styled(format!("{} ", padded(&tail(place, names), names)), palette.faint()));
     }
-    spans.push(Span::raw(format!("{:>5}", worker.done)));
+    // How many it has done, and how many of them failed.
+    spans.push(Span::raw(format!("{:>5}✓", worker.done)));
     spans.push(if worker.failed > 0 {
-        Span::styled(format!("{:>4}", worker.failed), palette.bad())
+        Span::styled(format!("{:>4}✗", worker.failed), palette.bad())
     } else {
-        Span::raw("    ")
+        Span::raw("     ")
     });
-    let left = columns.saturating_sub(8 + if names > 0 { names + 1 } else { 0 } + 9 + 8);
+    let left = columns.saturating_sub(8 + if names > 0 { names + 1 } else { 0 } + 11 + 8);
     let (time, what, style) = match (&worker.at, worker.stage) {
         (Some((work, since)), _) => {
             let what = match work {

@@ -152,8 +152,7 @@ class Bridge:
                 return frame
             if frame.kind == "screen":
                 self._screen = self.move(frame.header["terminal"], frame.header["held"])
-                if self._screen is not None:
-                    self.send("on-screen")
+                self.send("on-screen", moved=self._screen is not None)
             elif self.display is not None:
                 self.display.take(frame.header)
 

@@ -38,7 +38,8 @@ class Display:
             self._ascii = "utf" not in (getattr(self._terminal._tw._file, "encoding", None) or "").lower()
 
     def reopen(self) -> None:
-        """This process writes to another terminal now."""
+        """This process writes to another terminal now, and what was shown is out of date."""
+        self._line = ""
         if self._screen is not None:
             with uncaptured(self._config):
                 os.dup2(1, self._screen, inheritable=False)

@@ -70,7 +70,9 @@ class Screen:
         if self._held is None:
             return
         held, self._held = self._held, None
-        with uncaptured(self._config), contextlib.suppress(OSError, termios.error), os.fdopen(held, "rb") as file:
+        with uncaptured(self._config), contextlib.suppress(OSError, termios.error), os.fdopen(
+            held, "rb"
+        ) as file:
             if termios.tcgetattr(2) != self._modes:
                 os.write(2, LEAVE)
                 termios.tcsetattr(2, termios.TCSADRAIN, self._modes)

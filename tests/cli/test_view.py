@@ -15,7 +15,7 @@ import pexpect
 import pyte
 import pytest
 
-from processes import all_gone, running, until
+from processes import all_gone, marked
 from tool import BINARY, PATIENCE, Tool, ended
 
 Project = Callable[..., pathlib.Path]
@@ -24,6 +24,7 @@ ENTERED, LEFT = "\x1b[?1049h", "\x1b[?1049l"
 VIEW = re.compile(r"\x1b\[\?1049h.*?\x1b\[\?1049l", re.DOTALL)
 PROGRESS = re.compile(r"\x1bD\x1b\[1A\x1b7")
 COLOUR = re.compile(r"\x1b\[[34]8;|\x1b\[[34][0-7]m")
+SGR = re.compile(r"\x1b\[[0-9;]*m")
 DURATION = re.compile(r"\d+\.\d+ ?s\b")
 
 # Tests that wait until there is a file, so that there is a run to look at for as long as it takes.
@@ -45,6 +46,7 @@ FAILING = """
         print("from the basket")
         assert basket["apples"] == 4, "an apple is missing"
 """
+PYTHON = str(pathlib.Path(sys.executable).with_name("python3"))
 RUN = ["pytest", "--provider=local", "-n", "2", "--view=tui"]
 
 
@@ -125,6 +127,7 @@ class Stage:
             timeout=PATIENCE,
             dimensions=(rows, columns),
             encoding="utf-8",
+            codec_errors="surrogateescape",
         )
         return Looker(terminal, rows, columns)
 
@@ -172,7 +175,9 @@ def test_failures_as_they_come_with_their_tracebacks(stage: Stage) -> None:
     looker.sees(r"^─ Failures: 1 ──", r"^  failed  gw\d +test_failing.py::test_adds_up$", r"  1 failed")
     looker.press("f\r")
     looker.sees(
-        r"^▸ test_failing.py::test_adds_up ──",
+        r"^▸ Failure 1 of 1 ──",
+        r"^test_failing.py::test_adds_up$",
+        r"^failed on gw\d, \d\.\d\d s$",
         r"^E +AssertionError: an apple is missing",
         r"^test_failing.py:\d+: AssertionError",
         r"^from the basket$",
@@ -204,7 +209,9 @@ def test_logs_of_machines_and_workers(stage: Stage) -> None:
     looker.press("m\r")
     looker.sees(r"^▸ Log of \S+ ──", r"^ready, 2 workers, ", r"^from$", r"^init$", r"^gw[01] from a worker$")
     looker.press("w")
-    looker.sees(r"^▸ Log of gw0 on ", r"^runs test_waiting.py::test_waits\[\d\] for 0:\d\d$", r"^from a worker$")
+    looker.sees(
+        r"^▸ Log of gw0 on ", r"^runs test_waiting.py::test_waits\[\d\] for 0:\d\d$", r"^from a worker$"
+    )
     stage.open()
     assert looker.ends() == 0
 
@@ -228,10 +235,13 @@ def test_it_follows_the_size_of_the_terminal(stage: Stage) -> None:
     looker.sees(r"^─ Machines: 1 ready", r"^─ Failures: none")
     looker.resize(5, 20)
     looker.sees(r"^the view needs 30x8$")
+    looker.resize(10, 50)
+    looker.sees(r"^▸ Workers: 2 of 2 busy ─+$")
     stage.open()
     assert looker.ends() == 0
     # What pytest writes has the width that the terminal has then.
-    assert re.search(r"^=+ 2 passed in \S+ =+\r?$", looker.said, re.MULTILINE)
+    last = SGR.sub("", looker.said.partition(LEFT)[2]).split("\r\n")[-2]
+    assert re.fullmatch(r"=+ 2 passed in \S+ =+", last) and len(last) == 50, last
 
 
 @pytest.mark.parametrize("key", ["q", "\x1a", "\x1c"], ids=["q", "ctrl-z", "ctrl-backslash"])
@@ -253,7 +263,7 @@ def test_help_and_keys_that_mean_nothing(stage: Stage) -> None:
     looker = stage.look(*RUN)
     looker.sees(r"2 of 2 busy")
     looker.press("\x04x\x1b[99~?")
-    looker.sees(r"^▸ Help ──", r"^ q +leave the view: the run goes on, with lines$")
+    looker.sees(r"^▸ Help ──", r"^q +leave the view: the run goes on, with lines$")
     looker.press("\x04 ")
     looker.sees(r"^▸ Workers")
     stage.open()
@@ -284,7 +294,7 @@ def test_ctrl_c_twice(stage: Stage) -> None:
 def test_a_machine_that_is_lost(stage: Stage) -> None:
     looker = stage.look(*RUN, "--local-machines=2")
     looker.sees(r"Machines: 2 ready", r"2 of 2 busy")
-    os.kill(running(stage.tool.mark, "cloudist machine")[0], signal.SIGKILL)
+    os.kill(the_process(stage, BINARY + " machine"), signal.SIGKILL)
     looker.sees(r"^─ Machines: 1 ready", r"^  \S+ lost  ", r"^  gw\d .* over$")
     stage.open()
     looker.ends()
@@ -327,13 +337,20 @@ LOUD = """
 """
 
 
-@pytest.mark.parametrize("options", [[], ["-v", "-rA"], ["-q", "--color=no"]], ids=["plain", "verbose", "quiet"])
+@pytest.mark.parametrize(
+    "options", [[], ["-v", "-rA"], ["-q", "--color=no"]], ids=["plain", "verbose", "quiet"]
+)
 @pytest.mark.parametrize("caller", ["cloudist pytest", "pytest --cloudist"])
 def test_the_output_is_that_of_a_run_without_it(
     stage: Stage, cloudist: Tool, project: Project, caller: str, options: List[str]
 ) -> None:
     stage.open()
-    files = {"conftest.py": LOUD, "test_odd.py": ODD, "test_waiting.py": WAITING, "test_bad.py": "import no_such\n"}
+    files = {
+        "conftest.py": LOUD,
+        "test_odd.py": ODD,
+        "test_waiting.py": WAITING,
+        "test_bad.py": "import no_such\n",
+    }
     project(files)
     more = ["--continue-on-collection-errors", "-p", "no:cacheprovider", *options]
     if caller == "pytest --cloudist":
@@ -357,13 +374,17 @@ WAYS = {
     "q": (lambda looker, stage: (looker.press("q"), looker.hears(LEFT), stage.open()), 0),
     "ctrl-c": (lambda looker, stage: looker.terminal.sendintr(), 2),
     "ctrl-c twice": (lambda looker, stage: (looker.terminal.sendintr(), looker.terminal.sendintr()), None),
-    "sigterm": (lambda looker, stage: os.kill(running(stage.tool.mark, BINARY + " pytest")[0], signal.SIGTERM), 143),
-    "pytest is killed": (lambda looker, stage: os.kill(the_pytest(stage), signal.SIGKILL), 137),
+    "sigterm": (lambda looker, stage: os.kill(the_process(stage, BINARY + " pytest"), signal.SIGTERM), 143),
+    "pytest is killed": (
+        lambda looker, stage: os.kill(the_process(stage, PYTHON + " -m pytest"), signal.SIGKILL),
+        137,
+    ),
 }
 
 
-def the_pytest(stage: Stage) -> int:
-    return running(stage.tool.mark, "-m pytest -p pytest_cloudist")[0]
+def the_process(stage: Stage, beginning: str) -> int:
+    """The one whose command line begins so; a shell's holds it too."""
+    return next(pid for pid, line in marked(stage.tool.mark).items() if line.startswith(beginning))
 
 
 def in_a_shell(stage: Stage, command: List[str]) -> Looker:
@@ -391,9 +412,9 @@ def test_the_terminal_is_as_it_was(stage: Stage, way: str) -> None:
 def test_the_engine_comes_to_a_bad_end(stage: Stage) -> None:
     """The plugin gives the terminal back, with what was kept from it."""
     (stage.root / "test_failing.py").write_text(FAILING.replace("\n    ", "\n"))
-    looker = in_a_shell(stage, plugin(stage, "-v"))
+    looker = in_a_shell(stage, plugin(stage, "-v", "--color=no"))
     looker.sees(r"Failures: 1", r"2 of 2 busy|1 of 2 busy")
-    os.kill(running(stage.tool.mark, "cloudist bridge")[0], signal.SIGKILL)
+    os.kill(the_process(stage, BINARY + " bridge"), signal.SIGKILL)
     looker.ends()
     assert (stage.root / "before").read_text() == (stage.root / "after").read_text()
     rest = looker.said.rpartition(LEFT)[2]
@@ -409,7 +430,9 @@ def test_no_terminal_no_view(stage: Stage) -> None:
     command = plugin(stage)
     done = stage.tool(cwd=stage.root, command=command).check(0)
     assert "cloudist: no live view: stdout and stderr are not both terminals\n" in done.out
-    done = stage.tool(*("ssh-run", "-n2", "--provider=local", "--view=tui", "--", "true"), cwd=stage.root).check(0)
+    done = stage.tool(
+        *("ssh-run", "-n2", "--provider=local", "--view=tui", "--", "true"), cwd=stage.root
+    ).check(0)
     assert done.err.splitlines() == ["cloudist: no live view: stdout and stderr are not both terminals"]
 
 
@@ -427,7 +450,9 @@ def test_no_room_no_view(stage: Stage, caller: str, reason: str, term: str, size
     stage.open()
     stage.tool.environment["TERM"] = term
     rows, columns = size
-    command = plugin(stage, *options) if caller == "pytest --cloudist" else stage.tool.command(*RUN, "--", *options)
+    command = (
+        plugin(stage, *options) if caller == "pytest --cloudist" else stage.tool.command(*RUN, "--", *options)
+    )
     looker = stage.look(rows=rows, columns=columns, command=command)
     assert looker.ends() == 0
     assert f"cloudist: no live view: {reason}\r\n" in looker.said, looker.said
@@ -473,7 +498,10 @@ def test_a_command_on_every_worker(stage: Stage) -> None:
     stage.open()
     assert looker.ends() == 1
     rest = looker.said.partition(LEFT)[2]
-    assert sorted(part for part in rest.split("\r\n") if "line of" in part) == ["[0] line of 0", "[1] line of 1"]
+    assert sorted(part for part in rest.split("\r\n") if "line of" in part) == [
+        "[0] line of 0",
+        "[1] line of 1",
+    ]
 
 
 def test_a_command_that_may_read_the_terminal_keeps_it(stage: Stage) -> None:

@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(keys(b"\x1b[A\x1b[Bj\x1b[5~"), [Key::Up, Key::Down, Key::Char('j'), Key::PageUp]);
         assert_eq!(keys(b"\t\x1b[Z\r\x7f"), [Key::Tab, Key::BackTab, Key::Enter, Key::Escape]);
         assert_eq!(keys(b"\x1b"), [Key::Escape]);
-        assert_eq!(keys(b"\x1b[H\x1bOH\x1b[F"), [Key::Home, Key::Home, Key::End]);
+        assert_eq!(keys(b"\x1b[H\x1b[F\x1b[1~"), [Key::Home, Key::End, Key::Home]);
         // Ctrl-D and half a letter mean nothing.
         assert_eq!(keys(b"\x04\xc3"), []);
     }

@@ -115,10 +115,11 @@ impl Screen {
             return Err(reason);
         }
         match self.held.as_ref().and_then(|held| held.names.as_ref()) {
-            Some((terminal, held)) => Ok(ToPlugin::Screen {
-                terminal: terminal.to_string_lossy().into_owned(),
-                held: held.to_string_lossy().into_owned(),
-            }),
+            Some((terminal, held)) => {
+                self.watch.prepare_to_look();
+                let (terminal, held) = (terminal.to_string_lossy().into(), held.to_string_lossy().into());
+                Ok(ToPlugin::Screen { terminal, held })
+            }
             None => Err("no live view: it has been shown".into()),
         }
     }

@@ -34,7 +34,8 @@ impl TestRun<'_> {
                 let _ = self.input(Input::Stop);
             }
             FromPlugin::Printed { stream, data } => self.fleet.recorder().printed(stream, data),
-            FromPlugin::OnScreen => self.fleet.watch().look(),
+            FromPlugin::OnScreen { moved: true } => self.fleet.watch().look(),
+            FromPlugin::OnScreen { moved: false } => self.fleet.watch().end(),
             FromPlugin::Hello(_) | FromPlugin::Bye => {
                 return Err(RunError::Bridge { detail: "a message came out of turn".into() });
             }

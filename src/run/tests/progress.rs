@@ -95,7 +95,7 @@ impl TestRun<'_> {
             watch.tell(|| Sight::Figures(self.figures()));
         }
         // Whoever looks at a view of the run sees no line below pytest's output.
-        if self.rules.progress && !watch.looks() {
+        if self.rules.progress && !watch.looks_or_will() {
             self.tell_plugin(&ToPlugin::Progress(self.figures()), Bytes::new());
         }
     }
