@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::{sync::watch, task, time::timeout};
 
 use super::{
-    config,
+    announce, config,
     failure::{Failure, exit_code},
     init::project_root,
     line::Line,
@@ -24,13 +24,13 @@ use super::{
 };
 use crate::{
     environment::{self, Request, Wish},
-    plan::{Mode, Peers, ProviderKind, Settings, View},
+    plan::{Mode, Peers, ProviderKind, Settings},
     protocol::{
         PROTOCOL,
-        bridge::{EndStatus, FromPlugin, Hello, Level, ToPlugin},
+        bridge::{FromPlugin, Hello, Level, ToPlugin},
     },
     provider::{
-        Bill, Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError,
+        Ec2, Ec2Plan, Hosts, Local, Provider, ProviderError,
         ec2::{self, EnvironmentKey},
         hosts::{HostList, SshConfig, ssh_config_file},
     },
@@ -144,7 +144,7 @@ pub async fn serve(mut line: Line, early: Option<EarlyFleet>, screen: &mut Scree
             }
         };
         let summing_up = async {
-            let (recorder, end) = recording::conclude(recorder, end(result, bill.clone())).await;
+            let (recorder, end) = recording::conclude(recorder, announce::end(result, bill.clone())).await;
             line.tell(&end).await;
             line.hang_up(&listener).await;
             recorder
@@ -173,7 +173,7 @@ async fn refuse(line: Line, early: Option<EarlyFleet>, detail: &str) -> Served {
         give_back(early).await;
     }
     let error = RunError::Bridge { detail: detail.into() };
-    line.tell(&end(Err(error.into()), None)).await;
+    line.tell(&announce::end(Err(error.into()), None)).await;
     line.hang_up(&Listener::default()).await;
     Served::Run
 }
@@ -190,13 +190,13 @@ async fn run(
         Ok(mustered) => mustered,
         Err(failure) => return (None, Err(failure)),
     };
-    line.tell(&plan_message(fleet.run(), &settings)).await;
+    line.tell(&announce::plan(fleet.run(), &settings)).await;
     team::explain(line, &settings, Path::new(&hello.cwd)).await;
     let variables = match travel::variables(&settings) {
         Ok(variables) => variables,
         Err(failure) => return (Some(fleet), Err(failure)),
     };
-    show(line, hello, &settings, screen).await;
+    announce::show(line, hello, &settings, screen).await;
     recording::pytest_started(&mut fleet, hello, &settings);
     let ground = ground(hello, &settings, variables, fleet.run());
     let preparing = task::spawn_blocking(move || prepare(&ground));
@@ -209,25 +209,6 @@ async fn run(
     let ending = TestRun::new(rules, &mut fleet, &mut line.bridge, &mut keeper.memory).drive(preparing).await;
     keeper.ended(&ending, &fleet, settings.num_workers);
     (Some(fleet), ending.map(|ending| (ending, provider_of(&settings))).map_err(Failure::from))
-}
-
-/// Shows the view of the run, if one is wanted. With `cloudist pytest` the terminal is taken by now, else pytest is to leave it.
-async fn show(line: &mut Line, hello: &Hello, settings: &Settings, screen: &mut Screen) {
-    if settings.view != View::Tui {
-        return;
-    }
-    let objection = hello.unviewable.as_deref();
-    let shown = if screen.awaits_writers() {
-        match screen.invite(objection) {
-            Ok(invitation) => Ok(line.tell(&invitation).await),
-            Err(reason) => Err(reason),
-        }
-    } else {
-        screen.enter(objection)
-    };
-    if let Err(text) = shown {
-        line.tell(&ToPlugin::Note { level: Level::Info, text, help: None }).await;
-    }
 }
 
 /// The machines for this run: the early ones if they are what is wanted, else new ones.
@@ -325,7 +306,7 @@ pub fn launch_from(
 }
 
 /// The provider that [`config::settings`] has settled on.
-fn provider_of(settings: &Settings) -> ProviderKind {
+pub(super) fn provider_of(settings: &Settings) -> ProviderKind {
     settings.provider.unwrap_or(ProviderKind::Local)
 }
 
@@ -423,47 +404,6 @@ pub fn environment_wish(settings: &Settings, python: &Path, root: &Path, cwd: &P
 pub fn run_id() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     format!("{:x}-{:x}", since.as_millis(), process::id())
-}
-
-fn plan_message(run: &str, settings: &Settings) -> ToPlugin {
-    let workers = settings.num_workers;
-    let noun = if workers == 1 { "worker" } else { "workers" };
-    ToPlugin::Plan {
-        run: run.into(),
-        provider: provider_of(settings).to_string(),
-        mode: settings.mode.to_string(),
-        workers,
-        line: format!("{workers} {noun} on {}, mode {}", provider_of(settings), settings.mode),
-    }
-}
-
-fn end(result: Result<(Ending, ProviderKind), Failure>, bill: Option<Bill>) -> ToPlugin {
-    let (status, summary) = match result {
-        Ok((Ending::Done(summary), provider)) => (EndStatus::Done, Some((summary, provider))),
-        Ok((Ending::Stopped(summary), provider)) => (EndStatus::Stopped, Some((summary, provider))),
-        Ok((Ending::Abandoned, _)) => (EndStatus::Stopped, None),
-        Err(failure) => {
-            return ToPlugin::End {
-                status: EndStatus::Failed,
-                message: failure.message,
-                help: failure.help,
-                exit_code: i32::from(failure.exit_code),
-                summary: serde_json::Value::Null,
-            };
-        }
-    };
-    let summary = match summary {
-        Some((summary, provider)) => serde_json::json!({
-            "tests": summary.tests,
-            "workers": summary.workers,
-            "machines": summary.machines,
-            "seconds": summary.seconds,
-            "provider": provider.to_string(),
-            "bill": bill.map(|bill| bill.to_string()),
-        }),
-        None => serde_json::Value::Null,
-    };
-    ToPlugin::End { status, message: String::new(), help: None, exit_code: 0, summary }
 }
 
 #[cfg(test)]

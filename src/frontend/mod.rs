@@ -1,5 +1,6 @@
 //! The commands as a user types them, and the one place where errors become exit codes.
 
+mod announce;
 mod args;
 mod bake;
 mod bridge;

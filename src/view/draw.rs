@@ -89,9 +89,11 @@ impl View {
         let share = if total > 0 && figures.complete { f64::from(done) / f64::from(total) } else { 0.0 };
         let cells = (columns / 4).clamp(8, 40);
         let filled = ((share * cells as f64) as usize).min(cells);
-        let full = if failed > 0 { palette.bad() } else { palette.good() };
+        // A single failure is to be seen as well.
+        let wrong = (f64::from(failed) / f64::from(total.max(1)) * cells as f64).ceil().min(filled as f64) as usize;
         let mut spans = vec![
-            Span::styled("█".repeat(filled), full),
+            Span::styled("█".repeat(filled - wrong), palette.good()),
+            Span::styled("█".repeat(wrong), palette.bad()),
             Span::styled("░".repeat(cells - filled), palette.faint()),
             Span::styled(format!(" {:3.0}%", (share * 100.0).floor()), palette.strong()),
         ];

@@ -44,7 +44,7 @@ impl Palette {
     }
 
     pub fn chosen(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        Style::new().fg(Color::Reset).add_modifier(Modifier::REVERSED)
     }
 
     /// Takes the place of what the terminal can't show.

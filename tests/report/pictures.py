@@ -1,6 +1,6 @@
 """Makes the pictures in docs/images: a run in a terminal, its live view, and its report. CLOUDIST_BIN names the program that is shown.
 
-target/venvs/report/bin/python tests/report/pictures.py
+    target/venvs/report/bin/python tests/report/pictures.py
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def page_of(screen: pyte.Screen) -> str:
             line += f'<span style="{colours}{weight}">{html.escape(cell.data)}</span>'
         lines.append(line)
     text = "\n".join(lines)
-    return f"<html><head><meta charset=utf-8><style>{STYLE} body {{ background: #111 }}</style></head><body><pre>{text}</pre></body></html>"
+    return f"<!doctype html><html><head><meta charset=utf-8><style>{STYLE} body {{ background: #111 }}</style></head><body><pre>{text}</pre></body></html>"
 
 
 def photograph(browser: Browser, page: str, to: str, width: int, scheme: str) -> None:
