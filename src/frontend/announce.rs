@@ -58,10 +58,11 @@ pub async fn show(line: &mut Line, hello: &Hello, settings: &Settings, screen: &
     }
     let objection = hello.unviewable.as_deref();
     let shown = if screen.awaits_writers() {
-        match screen.invite(objection) {
-            Ok(invitation) => Ok(line.tell(&invitation).await),
-            Err(reason) => Err(reason),
+        let invitation = screen.invite(objection);
+        if let Ok(invitation) = &invitation {
+            line.tell(invitation).await;
         }
+        invitation.map(drop)
     } else {
         screen.enter(objection)
     };
