@@ -292,6 +292,14 @@ def test_ctrl_c_twice(stage: Stage) -> None:
     all_gone(stage.tool.mark)
 
 
+@pytest.mark.parametrize("caller", ["cloudist pytest", "pytest --cloudist"])
+def test_the_terminal_goes_away(stage: Stage, caller: str) -> None:
+    looker = stage.look(*RUN, command=plugin(stage) if caller == "pytest --cloudist" else None)
+    looker.sees(r"2 of 2 busy")
+    looker.terminal.close()
+    all_gone(stage.tool.mark)
+
+
 def test_a_machine_that_is_lost(stage: Stage) -> None:
     looker = stage.look(*RUN, "--local-machines=2")
     looker.sees(r"Machines: 2 ready", r"2 of 2 busy")
