@@ -381,6 +381,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             retries: settings.retries,
             fresh: settings.fresh_process,
             groups: settings.mode == Mode::Group,
+            together: settings.mode == Mode::File,
             remember: settings.keep_on_failure.is_some(),
             hold: settings.hold_failures,
         }),

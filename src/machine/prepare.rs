@@ -93,6 +93,7 @@ pub struct SessionPlan {
     pub retries: u32,
     pub fresh: bool,
     pub groups: bool,
+    pub together: bool,
     pub remember: bool,
     pub hold: Option<Duration>,
 }
@@ -255,6 +256,7 @@ impl Ground {
             retries: plan.retries,
             fresh: plan.fresh,
             groups: plan.groups,
+            together: plan.together,
             remember: plan.remember,
             hold: plan.hold.map(|time| time.as_secs_f64()),
         })

@@ -96,6 +96,8 @@ pub struct Session {
     pub fresh: bool,
     /// Whether the marks that put tests into groups are to be told.
     pub groups: bool,
+    /// Whether the tests of a file stay together: then what one of them is marked as, all are.
+    pub together: bool,
     /// Whether what each worker runs is kept there, for those who come to look at a failure.
     pub remember: bool,
     /// Seconds that failed tests are held where they failed.
@@ -190,6 +192,9 @@ pub enum FromRunner {
         /// Which tests marks put into groups: `[index, group]`.
         #[serde(default)]
         groups: Vec<(u32, String)>,
+        /// Which tests don't run beside others: `[index, kinds]`, where `s` is for serial and `e` for exclusive. They aren't queued by `execute`.
+        #[serde(default)]
+        apart: Vec<(u32, String)>,
         #[serde(default)]
         deselected: Vec<String>,
         errors: u32,

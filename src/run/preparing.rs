@@ -68,6 +68,7 @@ pub struct SessionGround {
     /// Whether each test has a process of its own.
     pub fresh: bool,
     pub groups: bool,
+    pub together: bool,
     /// Whether machines keep what each worker has run.
     pub remember: bool,
     /// For how long failed tests are held.
@@ -116,6 +117,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         retries: session.retries,
         fresh: session.fresh,
         groups: session.groups,
+        together: session.together,
         remember: session.remember,
         hold: session.hold,
     });

@@ -20,7 +20,8 @@ impl Scheduler {
     }
 
     fn audit_places(&self) {
-        let pooled: BTreeSet<TestId> = self.pool.tests().map(|(test, _)| test).collect();
+        let pooled = self.pool.tests().map(|(test, _)| test);
+        let pooled: BTreeSet<TestId> = pooled.chain(self.apart.tests()).collect();
         let (mut tests, mut open, mut queued, mut open_files) = (0, 0, 0, 0);
         for (file, record) in self.catalog.files() {
             match record.stage {
@@ -72,7 +73,7 @@ impl Scheduler {
                 tests += unit.len() - unit.load.files;
             }
             assert_eq!(length, state.queue.len());
-            let may_hold = matches!(state.status, Status::Serving | Status::Leaving);
+            let may_hold = matches!(state.status, Status::Serving | Status::Held | Status::Leaving);
             assert!(may_hold || length == 0, "{worker} is {:?} and has a queue", state.status);
         }
         assert_eq!(tests, self.catalog.queued_tests);
@@ -87,6 +88,7 @@ impl Scheduler {
     fn audit_fleet(&self) {
         let count = |status: Status| self.fleet.iter().filter(|(_, state)| state.status == status).count();
         assert_eq!(self.fleet.serving as usize, count(Status::Serving));
+        assert_eq!(self.fleet.held as usize, count(Status::Held));
         assert_eq!(self.fleet.returning as usize, count(Status::Returning));
         let promised: u32 = self.fleet.iter().filter_map(|(_, state)| state.recall).map(|recall| recall.thieves).sum();
         assert_eq!(self.fleet.promised, promised);
@@ -98,6 +100,12 @@ impl Scheduler {
             let idle = state.status == Status::Serving && state.queue.len() == 0;
             let on_its_way = state.queue.len() > 0 || state.recall.is_some();
             assert!(state.status != Status::Leaving || on_its_way, "{worker} has nothing left and isn't closed");
+            let reserved = self.apart.is_reserved(state.machine);
+            let held = state.status == Status::Held;
+            assert!(
+                held == reserved || !matches!(state.status, Status::Serving | Status::Held),
+                "{worker} is held: {held}"
+            );
             let announced = self.fleet.is_announced(state.machine);
             assert!(!announced || state.status != Status::Serving, "{worker} serves on a machine that is leaving");
             assert_eq!(self.fleet.idle.contains(&worker), idle, "{worker}");

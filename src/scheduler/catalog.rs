@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::{FileId, TestId, WorkerId};
 
 use super::Forecast;
+use super::apart::Marks;
 use super::pace::Pace;
 use super::queue::UnitId;
 
@@ -59,6 +60,8 @@ pub(super) struct FileRecord {
     pub tests: Vec<TestRecord>,
     /// To which bundle each test belongs, where there are bundles.
     pub bundles: Vec<u32>,
+    /// Those of its tests that don't run beside others.
+    pub marks: BTreeMap<u32, Marks>,
     /// Tests in the files before this one; known once collection is complete.
     pub tests_before: u32,
     pub forecast: Option<Forecast>,
@@ -74,6 +77,7 @@ impl FileRecord {
             attempts: 0,
             tests: Vec::new(),
             bundles: Vec::new(),
+            marks: BTreeMap::new(),
             tests_before: 0,
             forecast: None,
             import: Duration::ZERO,

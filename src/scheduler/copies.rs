@@ -88,7 +88,7 @@ impl Scheduler {
     /// Whether the worker of this copy is gone for good, or about to, or hasn't come yet.
     fn is_vacant(&self, copy: u32) -> bool {
         let owner = self.owners.owners[copy as usize].and_then(|owner| self.fleet.get(owner));
-        !owner.is_some_and(|state| matches!(state.status, Status::Serving | Status::Returning))
+        !owner.is_some_and(|state| matches!(state.status, Status::Serving | Status::Held | Status::Returning))
     }
 
     /// Gives up what is left of copies that nobody will take over.
@@ -100,6 +100,7 @@ impl Scheduler {
             }
         }
         let copies = self.owners.copies;
+        self.give_up_apart(|_, file| vacant.contains(&copies.copy(file)));
         for test in self.pool.take_orphans(|file| vacant.contains(&copies.copy(file))) {
             debug_assert_eq!(self.catalog.test(test).map(|record| record.place), Some(Place::Unassigned));
             self.give_up_test(test, GiveUpReason::NoWorkersLeft);

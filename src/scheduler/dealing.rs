@@ -121,7 +121,8 @@ impl Scheduler {
             let count = u32::try_from(record.tests.len()).unwrap_or(u32::MAX);
             let long = self.share().filter(|_| self.divides()).map(|share| share / PARTS);
             for test in (0..count).map(|index| TestId { file, index }) {
-                match self.catalog.estimate(test).filter(|&took| long.is_some_and(|long| took > long)) {
+                let is_long = |&took: &Duration| long.is_some_and(|long| took > long) && !self.is_apart(test);
+                match self.catalog.estimate(test).filter(is_long) {
                     Some(took) => {
                         let home = self.home(file).map(|home| home.worker);
                         let parcel = self.dealing.new_parcel();

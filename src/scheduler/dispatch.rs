@@ -20,14 +20,19 @@ use super::{Action, BATCH, HORIZON, MOST_GIVEN, MOST_WAITING, Phase, Scheduler, 
 impl Scheduler {
     pub(super) fn dispatch(&mut self, now: Time) {
         self.given = 0;
-        let touched = std::mem::take(&mut self.touched);
         if matches!(self.phase, Phase::Over(_)) {
+            self.touched.clear();
             return;
         }
-        for &worker in &touched {
-            self.sweep(now, worker);
-            self.see_off(now, worker);
-            self.refile(worker);
+        let mut touched = BTreeSet::new();
+        loop {
+            let mut news = std::mem::take(&mut self.touched);
+            self.look_after(now, &news);
+            self.give_apart(now);
+            touched.append(&mut news);
+            if self.touched.is_empty() {
+                break;
+            }
         }
         self.give_urgent(now);
         for &worker in &touched {
@@ -50,6 +55,14 @@ impl Scheduler {
         }
         // What was given to the busy may be worth more to somebody who is still idle.
         self.steal(now);
+    }
+
+    fn look_after(&mut self, now: Time, workers: &BTreeSet<WorkerId>) {
+        for &worker in workers {
+            self.sweep(now, worker);
+            self.see_off(now, worker);
+            self.refile(worker);
+        }
     }
 
     /// Gives these workers what is anyone's, until there is no more of it.
@@ -143,7 +156,7 @@ impl Scheduler {
 
     /// `tests` are in order.
     pub(super) fn give_tests(&mut self, now: Time, worker: WorkerId, tests: &[TestId], tie: Tie) {
-        let Some(state) = self.fleet.serving_mut(worker) else { return };
+        let Some(state) = self.fleet.employed_mut(worker) else { return };
         state.barren &= tie != Tie::Free;
         state.offered = false;
         self.given += u32::try_from(tests.len()).unwrap_or(u32::MAX);

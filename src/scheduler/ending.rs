@@ -39,6 +39,7 @@ impl Scheduler {
         if self.catalog.errors > 0 && self.config.collection_errors == CollectionErrors::Stop {
             self.phase = Phase::Draining;
             self.pool.clear_tests();
+            self.apart.clear();
             return;
         }
         self.phase = Phase::Running;
@@ -71,13 +72,13 @@ impl Scheduler {
         if self.runs_copies() {
             return self.abandon_vacant();
         }
-        if self.fleet.serving > 0 || self.fleet.returning > 0 {
+        if self.fleet.serving > 0 || self.fleet.held > 0 || self.fleet.returning > 0 {
             return;
         }
         for file in self.pool.unread.take_all(0) {
             self.give_up_file(file, GiveUpReason::NoWorkersLeft);
         }
-        for test in self.pool.clear_tests() {
+        for test in self.pool.clear_tests().into_iter().chain(self.apart.clear()) {
             self.give_up_test(test, GiveUpReason::NoWorkersLeft);
         }
     }
@@ -111,7 +112,7 @@ impl Scheduler {
     fn finish(&mut self, ending: Ending) {
         self.phase = Phase::Over(ending);
         for (worker, state) in self.fleet.iter() {
-            if matches!(state.status, Status::Serving | Status::Leaving) {
+            if matches!(state.status, Status::Serving | Status::Held | Status::Leaving) {
                 self.actions.push_back(Action::CloseWorker { worker });
             }
         }

@@ -18,6 +18,8 @@ const LOOKED_AT: usize = 16;
 pub(super) enum Status {
     /// May be given work.
     Serving,
+    /// Its machine is set aside for a test that is to be alone there: it finishes what it is at, or what it is given for that.
+    Held,
     /// Its machine is about to go: it finishes what it is at.
     Leaving,
     /// Was told to end its session before the run was over.
@@ -30,7 +32,7 @@ pub(super) enum Status {
 impl Status {
     /// Whether there is a process, as far as is known.
     pub fn lives(self) -> bool {
-        matches!(self, Status::Serving | Status::Leaving | Status::Closed)
+        matches!(self, Status::Serving | Status::Held | Status::Leaving | Status::Closed)
     }
 }
 
@@ -111,6 +113,7 @@ pub(super) struct Fleet {
     /// Recalls that idle workers wait for, by the end of their patience.
     promises: BTreeSet<(Time, WorkerId)>,
     pub serving: u32,
+    pub held: u32,
     pub returning: u32,
     /// Idle workers for which a recall is under way.
     pub promised: u32,
@@ -160,17 +163,51 @@ impl Fleet {
     /// The worker gets nothing more; a recall that is on its way is still waited for. A process that was to return won't be of use.
     pub fn withdraw(&mut self, worker: WorkerId) {
         match self.get(worker).map(|state| state.status) {
-            Some(Status::Serving) => {
-                self.set_due(worker, None);
-                self.file(worker, Need::Nothing);
-                self.set_status(worker, Status::Leaving);
-                if let Some(state) = self.workers.get_mut(&worker) {
-                    state.swept = false;
-                }
-            }
+            Some(Status::Serving | Status::Held) => self.set_apart(worker, Status::Leaving),
             Some(Status::Returning) => self.set_status(worker, Status::Gone),
             _ => {}
         }
+    }
+
+    /// The worker gets nothing more for now, unless it is what its machine is set aside for.
+    pub fn hold(&mut self, worker: WorkerId) {
+        if self.serving(worker).is_some() {
+            self.set_apart(worker, Status::Held);
+        }
+    }
+
+    fn set_apart(&mut self, worker: WorkerId, status: Status) {
+        self.set_due(worker, None);
+        self.file(worker, Need::Nothing);
+        self.set_status(worker, status);
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.swept = false;
+        }
+    }
+
+    /// A worker that was held may be given work again.
+    pub fn let_go(&mut self, worker: WorkerId) {
+        if self.get(worker).is_some_and(|state| state.status == Status::Held) {
+            self.set_status(worker, Status::Serving);
+        }
+    }
+
+    /// Whether this very process may be given work, now or later.
+    pub fn is_employed(&self, process: Process) -> bool {
+        let state = self.get(process.worker).filter(|state| state.life == process.life);
+        state.is_some_and(|state| matches!(state.status, Status::Serving | Status::Held))
+    }
+
+    pub fn employed_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(&worker).filter(|state| matches!(state.status, Status::Serving | Status::Held))
+    }
+
+    pub fn machines(&self) -> impl Iterator<Item = (MachineId, &BTreeSet<WorkerId>)> {
+        self.machines.iter().map(|(&machine, workers)| (machine, workers))
+    }
+
+    pub fn workers_of(&self, machine: MachineId) -> BTreeSet<WorkerId> {
+        self.machines.get(&machine).cloned().unwrap_or_default()
     }
 
     /// The worker is told that nothing more comes.
@@ -242,6 +279,7 @@ impl Fleet {
         let before = std::mem::replace(&mut state.status, status);
         let count = |status: Status, wanted: Status| u32::from(status == wanted);
         self.serving = self.serving - count(before, Status::Serving) + count(status, Status::Serving);
+        self.held = self.held - count(before, Status::Held) + count(status, Status::Held);
         self.returning = self.returning - count(before, Status::Returning) + count(status, Status::Returning);
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::{FileId, MachineId, TestId, WorkerId};
 
 use super::catalog::{Place, Process, Stage};
+use super::fleet::Status;
 use super::grouping::{ParcelId, Parting};
 use super::queue::{Entry, Removed, Step, Tie, UnitId};
 use super::time::Time;
@@ -60,6 +61,10 @@ impl Scheduler {
         }
         self.touched.insert(worker);
         self.take_copy(worker);
+        if self.apart.is_reserved(machine) {
+            self.fleet.hold(worker);
+            self.pool.disown(worker);
+        }
         self.dealing.joined();
         Verdict::Accepted
     }
@@ -78,13 +83,20 @@ impl Scheduler {
         self.catalog.collected(file, Process { worker, life: state.life }, tests, estimates);
         let (import, sample) = (now.since(state.head_since), state.sample);
         state.imported.insert(file);
+        self.spread_marks(file);
         if execute {
-            for index in 0..tests {
-                let test = TestId { file, index };
+            for test in (0..tests).map(|index| TestId { file, index }) {
+                if self.is_apart(test) {
+                    self.pool_test(test);
+                    continue;
+                }
+                let Some(state) = self.fleet.live_mut(worker) else { continue };
                 state.queue.insert(unit, Entry::test(test), self.catalog.estimate(test));
                 self.catalog.set_place(test, Place::Queued { worker, unit });
             }
-            state.swept = false;
+            if let Some(state) = self.fleet.live_mut(worker) {
+                state.swept = false;
+            }
         } else {
             self.dealing.found(file);
         }
@@ -115,12 +127,11 @@ impl Scheduler {
         let Some(state) = self.fleet.live_mut(worker) else { return Verdict::Stale };
         let (took, sample) = (now.since(state.head_since), state.sample);
         let had_imported = !state.imported.insert(test.file);
-        if let Some(removed) = self.leave_queue(now, worker, unit, Entry::test(test)) {
-            if removed.was_head && had_imported {
-                self.catalog.test_pace.add(took, sample);
-                if let Some(record) = self.catalog.file_mut(test.file) {
-                    record.pace.add(took, sample);
-                }
+        let removed = self.leave_queue(now, worker, unit, Entry::test(test));
+        if removed.is_some_and(|removed| removed.was_head && had_imported) {
+            self.catalog.test_pace.add(took, sample);
+            if let Some(record) = self.catalog.file_mut(test.file) {
+                record.pace.add(took, sample);
             }
         }
         if let Some(state) = self.fleet.live_mut(worker) {
@@ -159,8 +170,11 @@ impl Scheduler {
             *last = removed;
         }
         for (mut of_unit, removed) in returned.into_values() {
-            match self.tie_of_returned(removed) {
-                Some(tie) if self.phase == Phase::Running && !self.is_leaving(worker) => {
+            let is_held = self.fleet.get(worker).is_some_and(|state| state.status == Status::Held);
+            let is_whole = self.grouping.splits_begun() || (removed.emptied && !removed.begun);
+            let goes = |tie: &Tie| self.is_leaving(worker) || (is_held && is_whole && *tie == Tie::Apart);
+            match self.tie_of_returned(removed).filter(|tie| !goes(tie)) {
+                Some(tie) if self.phase == Phase::Running => {
                     of_unit.sort_unstable();
                     self.give_tests(now, worker, &of_unit, tie);
                 }
@@ -185,6 +199,7 @@ impl Scheduler {
         let whole = removed.emptied && !removed.begun;
         match removed.tie {
             Tie::OnlyHere => Some(Tie::OnlyHere),
+            Tie::Apart => Some(Tie::Apart),
             Tie::Begun => Some(Tie::Begun),
             Tie::Free if self.grouping.splits_begun() || whole => None,
             Tie::Free => Some(Tie::Begun),
@@ -201,8 +216,10 @@ impl Scheduler {
             self.catalog.set_place(test, Place::Unassigned);
             match self.home(test.file) {
                 _ if self.phase != Phase::Running => {}
+                _ if self.is_apart(test) => self.await_home(test, worker),
                 Some(home) if home.worker != worker => again.entry(home.worker).or_default().push(test),
-                _ => self.give_up_test(test, GiveUpReason::NotFound),
+                Some(_) => self.give_up_test(test, GiveUpReason::NotFound),
+                None => self.await_home(test, worker),
             }
         }
         for (home, mut tests) in again {
@@ -243,6 +260,22 @@ impl Scheduler {
         }
     }
 
+    /// A test that this worker couldn't find waits for the home of its file, if that is another.
+    fn await_home(&mut self, test: TestId, worker: WorkerId) {
+        match self.employed_home(test.file).filter(|home| home.worker != worker) {
+            Some(home) => self.put_apart_for(test, home),
+            None => self.give_up_test(test, GiveUpReason::NotFound),
+        }
+    }
+
+    /// The same, even if it is held for now.
+    fn employed_home(&self, file: FileId) -> Option<Process> {
+        match self.catalog.file(file)?.stage {
+            Stage::Collected { home } if self.fleet.is_employed(home) => Some(home),
+            _ => None,
+        }
+    }
+
     /// Who alone may run the tests of this file, wherever it was collected.
     fn keeper(&self, file: FileId) -> Option<WorkerId> {
         if self.runs_copies() { self.owner(file) } else { None }
@@ -273,6 +306,9 @@ impl Scheduler {
         if !self.pools() {
             return;
         }
+        if self.is_apart(test) {
+            return self.put_apart(test);
+        }
         let home = self.home(test.file).map(|home| home.worker).or_else(|| self.keeper(test.file));
         let parcel = self.parcel(test);
         self.pool.put(parcel, home, test, self.catalog.estimate(test));
@@ -297,6 +333,7 @@ impl Scheduler {
         if stops && self.phase == Phase::Running {
             self.phase = Phase::Draining;
             self.pool.clear_tests();
+            self.apart.clear();
             self.touched.extend(self.fleet.iter().map(|(worker, _)| worker));
         }
     }

@@ -10,11 +10,12 @@ use super::time::Time;
 use super::{Action, Scheduler, Verdict};
 
 /// More than anybody has waiting: a worker may be further than it seems, and have found tests of which nothing is known here.
-const EVERYTHING: u32 = u32::MAX;
+pub(super) const EVERYTHING: u32 = u32::MAX;
 
 impl Scheduler {
     pub(super) fn machine_leaving(&mut self, machine: MachineId) -> Verdict {
         let Some(workers) = self.fleet.announce(machine) else { return Verdict::Stale };
+        self.apart.forget(machine);
         for worker in workers {
             self.fleet.withdraw(worker);
             self.pool.disown(worker);

@@ -48,6 +48,7 @@ impl Scheduler {
 
     pub(super) fn machine_lost(&mut self, machine: MachineId) -> Verdict {
         let workers: Vec<WorkerId> = self.fleet.lose_machine(machine).into_iter().collect();
+        self.apart.forget(machine);
         let blame = if self.fleet.is_announced(machine) { Blame::Nobody } else { Blame::Head };
         self.lose(&workers, Status::Gone, blame);
         if workers.is_empty() { Verdict::Stale } else { Verdict::Accepted }

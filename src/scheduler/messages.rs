@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::model::{FileId, MachineId, TestId, WorkerId};
 
+use super::apart::Marks;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// So many more files were found, numbered on from the last. In [`Mode::Each`](super::Mode::Each) every copy of a file counts.
@@ -26,6 +28,12 @@ pub enum Input {
     Bundled {
         file: FileId,
         bundles: Vec<u32>,
+    },
+    /// Which of a file's tests don't run beside others, told before they are collected. Whoever collects it with `execute` doesn't
+    /// run these by itself; nor, in [`Mode::File`](super::Mode::File), any other of its tests.
+    Marked {
+        file: FileId,
+        tests: Vec<(u32, Marks)>,
     },
     /// The first collection of a file is over. Later collections, to find tests again, are not reported.
     Collected {

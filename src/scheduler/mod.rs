@@ -3,6 +3,7 @@
 //! Pure and deterministic: the same inputs at the same times give the same actions. No clock, no I/O, no randomness,
 //! no paths or node ids. How and why it decides is told in `docs/design/scheduler.md`.
 
+mod apart;
 mod audit;
 mod balance;
 mod catalog;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use crate::model::{FileId, TestId, WorkerId};
 
+use apart::Apart;
 use catalog::Catalog;
 use copies::Owners;
 use dealing::Dealing;
@@ -38,6 +40,7 @@ use grouping::{Grouping, Parting};
 use pace::Smoothed;
 use pool::Pool;
 
+pub use apart::Marks;
 pub use config::{Collect, CollectionErrors, Config, Mode};
 pub use copies::Copies;
 pub use messages::{Action, Ending, Forecast, GiveUpReason, Input, Slot, Subject, Verdict, Work};
@@ -78,6 +81,7 @@ pub struct Scheduler {
     phase: Phase,
     catalog: Catalog,
     pool: Pool,
+    apart: Apart,
     fleet: Fleet,
     round_trip: Smoothed,
     failures: u32,
@@ -105,6 +109,7 @@ impl Scheduler {
             grouping,
             pool: Pool::new(owners.copies, grouping.parting() == Parting::Divisible && config.mode == Mode::Test),
             owners,
+            apart: Apart::default(),
             config,
             phase,
             catalog: Catalog::default(),
@@ -131,6 +136,7 @@ impl Scheduler {
             Input::Forecast(forecasts) => self.foretold(&forecasts),
             Input::FilesEnd { errors } => self.files_end(errors),
             Input::WorkerJoined { worker, machine } => self.worker_joined(now, worker, machine),
+            Input::Marked { file, tests } => self.marked(file, tests),
             Input::Bundled { file, bundles } => self.bundled(file, bundles),
             Input::Collected { worker, file, tests, errors, estimates } => {
                 self.collected(now, worker, file, tests, errors, &estimates)

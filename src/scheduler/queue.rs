@@ -40,6 +40,8 @@ pub(super) enum Tie {
     Free,
     /// The rest of a file that has begun here and must not be split.
     Begun,
+    /// Not to run beside others: it is waited for here.
+    Apart,
     /// Another worker couldn't find these tests; this one collected their file first.
     OnlyHere,
 }

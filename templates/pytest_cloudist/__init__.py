@@ -25,7 +25,11 @@ from .transcript import Transcript
 
 NAMES = ("pytest_cloudist", "cloudist")
 MODES = ("test", "file", "scope", "group", "each", "no")
-GROUP_MARK = "cloudist_group(name): with --cloudist=group, tests of the same name run on one worker"
+MARKS = (
+    "cloudist_group(name): with --cloudist=group, tests of the same name run on one worker",
+    "cloudist_serial: one test with this mark at a time runs in the whole run",
+    "cloudist_exclusive: no other test runs on the same machine meanwhile",
+)
 DEFAULT_WORKERS = 2
 IN_WORKER = "CLOUDIST_WORKER"
 MODE_VARIABLE = "CLOUDIST_MODE"
@@ -63,7 +67,8 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 def pytest_configure(config: pytest.Config) -> None:
     # For runs without cloudist, with --strict-markers.
-    config.addinivalue_line("markers", GROUP_MARK)
+    for mark in MARKS:
+        config.addinivalue_line("markers", mark)
 
 
 def chosen_mode(config: pytest.Config, options: Any) -> str:

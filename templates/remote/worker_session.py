@@ -21,7 +21,7 @@ from .worker_channel import LATE, NONE, RESULTS, dump, private
 from .worker_collection import Collection
 from .worker_fresh import Fresh
 from .worker_garbage import collecting_rarely, exhaust
-from .worker_groups import HELP, groups
+from .worker_groups import HELP, apart, groups
 from .worker_options import add_missing_options, neutralise
 from .worker_paths import PathMap
 from .worker_reports import Reports, warning
@@ -114,7 +114,8 @@ class WorkerPlugin:
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config):
-        config.addinivalue_line("markers", HELP)
+        for mark in HELP:
+            config.addinivalue_line("markers", mark)
         if not config.pluginmanager.hasplugin("xdist"):
             config.pluginmanager.register(worker_fixtures(), "cloudist-worker-fixtures")
         reporter = config.pluginmanager.get_plugin("terminalreporter")
@@ -231,6 +232,7 @@ class WorkerPlugin:
             "file": file,
             "tests": names,
             "groups": groups(collected.items) if self._description.get("groups") else [],
+            "apart": apart(collected.items, self._description.get("together")) if first else [],
             "deselected": collected.deselected,
             "errors": collected.errors,
             "first": first,

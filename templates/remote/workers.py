@@ -177,7 +177,10 @@ class Worker:
             if self._diary is not None:
                 self._diary.collected(self, file, self._pool.specs[file], header["tests"], header["errors"])
             if self._execute.pop(file, False):
-                self.queue.insert([(file, index) for index in range(len(header["tests"]))])
+                apart = {index for index, _ in header["apart"]}
+                self.queue.insert(
+                    [(file, index) for index in range(len(header["tests"])) if index not in apart]
+                )
         self._reply({})
         # Something is on its way just now: what the first tests say goes with what follows them.
         self._last_read = monotonic()

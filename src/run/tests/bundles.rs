@@ -1,10 +1,15 @@
-//! Which tests stay together on one worker: those of a scope, or those that a mark puts into a group.
+//! Which tests stay together on one worker: those of a scope, or those that a mark puts into a group. And which don't run beside others.
 //!
 //! Numbers the bundles as they come up; who runs them is the scheduler's business.
 
 use std::collections::HashMap;
 
-use crate::{plan::Mode, protocol::TestName};
+use crate::{
+    model::FileId,
+    plan::Mode,
+    protocol::TestName,
+    scheduler::{Input, Marks},
+};
 
 pub struct Bundles {
     mode: Mode,
@@ -17,8 +22,21 @@ impl Bundles {
         Self { mode, named: HashMap::new(), count: 0 }
     }
 
+    /// What the scheduler is to hear of a file's tests before it hears that they were found.
+    pub fn news(
+        &mut self,
+        file: FileId,
+        tests: &[TestName],
+        groups: &[(u32, String)],
+        apart: &[(u32, String)],
+    ) -> Vec<Input> {
+        let bundles = self.of(tests, groups).map(|bundles| Input::Bundled { file, bundles });
+        let marked = (!apart.is_empty()).then(|| Input::Marked { file, tests: marks(apart) });
+        bundles.into_iter().chain(marked).collect()
+    }
+
     /// The bundle of each test of a file, if tests stay together in bundles at all. `groups` are those that marks name, with the test's index.
-    pub fn of(&mut self, tests: &[TestName], groups: &[(u32, String)]) -> Option<Vec<u32>> {
+    fn of(&mut self, tests: &[TestName], groups: &[(u32, String)]) -> Option<Vec<u32>> {
         match self.mode {
             Mode::Scope => Some(tests.iter().map(|(nodeid, _)| self.named(scope(nodeid))).collect()),
             Mode::Group => {
@@ -50,6 +68,12 @@ impl Bundles {
         self.count += 1;
         self.count - 1
     }
+}
+
+/// What machines tell of tests that don't run beside others: `s` stands for serial, `e` for exclusive.
+fn marks(apart: &[(u32, String)]) -> Vec<(u32, Marks)> {
+    let marks = |kinds: &str| Marks { serial: kinds.contains('s'), exclusive: kinds.contains('e') };
+    apart.iter().map(|(index, kinds)| (*index, marks(kinds))).collect()
 }
 
 /// The class that a test belongs to, or its module if there is none. Parameters may hold anything.

@@ -155,8 +155,9 @@ impl TestRun<'_> {
             FromRunner::Collected {
                 worker,
                 file,
-                tests,
+                tests: names,
                 groups,
+                apart,
                 deselected,
                 errors,
                 first,
@@ -166,13 +167,13 @@ impl TestRun<'_> {
                 seconds,
             } => {
                 if self.fleet.recorder().is_on() && self.book.knows(FileId(file)) {
-                    let (path, tests) = (self.book.path(FileId(file)).to_owned(), tests.len() as u32);
+                    let (path, tests) = (self.book.path(FileId(file)).to_owned(), names.len() as u32);
                     self.record(|| What::Collected { worker, file, path, tests, errors, first, start, seconds });
                 }
                 if first {
                     self.show_collection_errors(errors, &blob);
                     let found =
-                        Found { names: tests, groups, deselected, errors, seconds, notfound, notfound_messages };
+                        Found { names, groups, apart, deselected, errors, seconds, notfound, notfound_messages };
                     self.on_collected(WorkerId(worker), FileId(file), found, blob);
                 }
             }
@@ -244,13 +245,13 @@ impl TestRun<'_> {
     }
 
     fn on_collected(&mut self, worker: WorkerId, file: FileId, found: Found, blob: Bytes) {
-        let Found { names, groups, deselected, errors, seconds, notfound, notfound_messages } = found;
+        let Found { names, groups, apart, deselected, errors, seconds, notfound, notfound_messages } = found;
         let tests = names.len() as u32;
         if !self.book.knows(file) {
             return;
         }
-        if let Some(bundles) = self.bundles.of(&names, &groups) {
-            let _ = self.input(Input::Bundled { file, bundles });
+        for news in self.bundles.news(file, &names, &groups, &apart) {
+            let _ = self.input(news);
         }
         let estimates = self.memory.estimates(self.book.path(file), &names);
         let expected = estimates.clone();
@@ -423,6 +424,7 @@ impl TestRun<'_> {
 struct Found {
     names: Vec<TestName>,
     groups: Vec<(u32, String)>,
+    apart: Vec<(u32, String)>,
     deselected: Vec<String>,
     errors: u32,
     seconds: f64,

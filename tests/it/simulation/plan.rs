@@ -95,9 +95,11 @@ impl Plan {
                 bad_imports: 0.05,
                 fickle: 0.02,
                 stumbles: 0.0,
+                marks: 0.0,
             },
         };
-        let trouble = Trouble { stumbles: *dice.pick(&[0.0, 0.0, 0.05]), ..trouble };
+        let (stumbles, marks) = (*dice.pick(&[0.0, 0.0, 0.05]), *dice.pick(&[0.0, 0.0, 0.03, 0.3]));
+        let trouble = Trouble { stumbles, marks, ..trouble };
         let mut suite = Suite::random(&mut dice, trouble);
         let mut machines: Vec<Machine> = (0..dice.count(1, 5))
             .map(|number| Machine {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloudist::model::{FileId, TestId};
+use cloudist::scheduler::Marks;
 
 use super::dice::Dice;
 
@@ -24,11 +25,12 @@ pub struct Test {
     pub fickle: bool,
     /// How many times as long it takes when it is run for the first time.
     pub stumbles: u32,
+    pub marks: Marks,
 }
 
 impl Test {
     pub fn passes(duration: Duration) -> Self {
-        Test { duration, fate: Fate::Passes, fickle: false, stumbles: 1 }
+        Test { duration, fate: Fate::Passes, fickle: false, stumbles: 1, marks: Marks::default() }
     }
 }
 
@@ -92,6 +94,12 @@ impl Suite {
         test.file.0 / 2 * 16 + test.index / 4
     }
 
+    /// The marks of a file's tests that its collection finds.
+    pub fn marks(&self, file: FileId) -> Vec<(u32, Marks)> {
+        let marks = (0..self.file(file).found()).map(|index| (index, self.test(TestId { file, index }).marks));
+        marks.filter(|(_, marks)| marks.any()).collect()
+    }
+
     pub fn longest_import(&self) -> Duration {
         self.files.iter().map(|file| file.import).max().unwrap_or_default()
     }
@@ -126,6 +134,7 @@ impl Suite {
                     duration: dice.heavy_tailed(median, 1.2),
                     fate: trouble.fate(dice),
                     fickle: dice.chance(trouble.fickle),
+                    marks: Marks { serial: dice.chance(trouble.marks), exclusive: dice.chance(trouble.marks) },
                     stumbles: if dice.chance(trouble.stumbles) { dice.count(20, 100) } else { 1 },
                 };
                 let tests = (0..tests).map(|_| test(dice)).collect();
@@ -145,6 +154,7 @@ pub struct Trouble {
     pub bad_imports: f64,
     pub fickle: f64,
     pub stumbles: f64,
+    pub marks: f64,
 }
 
 impl Trouble {

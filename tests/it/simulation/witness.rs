@@ -12,7 +12,7 @@ use cloudist::scheduler::{
 
 use super::plan::Plan;
 use super::suite::{Fate, Import, Suite};
-use super::worker::{COALESCING_MICROS, State, Token, Worker};
+use super::worker::{Activity, COALESCING_MICROS, State, Token, Worker};
 use super::world::World;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,8 @@ impl Witness {
             && plan.suite.files.iter().all(|file| file.outcome != Import::FellsMachine);
         let slowest = plan.machines.iter().map(|machine| machine.slowness).max().unwrap_or(1);
         let patience = plan.suite.longest_import() * slowest + plan.longest_latency() * 10 + Duration::from_millis(30);
-        let shared = plan.config.chunks_per_worker.is_none() && plan.config.mode != Mode::Each;
+        let unmarked = plan.suite.tests().all(|test| !test.marks.any());
+        let shared = unmarked && plan.config.chunks_per_worker.is_none() && plan.config.mode != Mode::Each;
         // A recall may be under way to a machine that is gone without anybody knowing.
         let patience = if plan.is_calm() { patience } else { patience + Duration::from_millis(500) };
         let checked = orderly && shared;
@@ -242,6 +243,19 @@ impl Witness {
             assert!(host == (worker, life) || may_move, "{test} runs on {worker}, its company on {}", host.0);
         }
         self.starts[&test]
+    }
+
+    /// A serial test runs beside no other serial one, an exclusive one beside none on its machine.
+    pub fn check_company(&self, test: TestId, worker: WorkerId, workers: &BTreeMap<WorkerId, Worker>) {
+        let marks = self.plan.suite.test(test).marks;
+        let machine = workers[&worker].machine;
+        for other in workers.values().filter(|other| other.id != worker && other.state == State::Up) {
+            let Some(Activity::Running(beside)) = other.activity else { continue };
+            let theirs = self.plan.suite.test(beside).marks;
+            assert!(!(marks.serial && theirs.serial), "{test} runs while {beside} does, and both are serial");
+            let apart = other.machine == machine && (marks.exclusive || theirs.exclusive);
+            assert!(!apart, "{test} runs on {worker} while {beside} does on {}: one is exclusive", other.id);
+        }
     }
 
     /// Nobody has a hand in two copies.

@@ -117,8 +117,8 @@ impl Worker {
     }
 
     /// The file was imported: its tests come ahead of what is queued behind it.
-    pub fn found(&mut self, file: FileId, tests: u32) {
-        for index in (0..tests).rev() {
+    pub fn found(&mut self, file: FileId, tests: impl DoubleEndedIterator<Item = u32>) {
+        for index in tests.rev() {
             self.queue.push_front(Token::Test(TestId { file, index }));
         }
     }

@@ -302,6 +302,7 @@ impl World {
     fn proceed(&mut self, worker: WorkerId) {
         let now = self.now;
         let Some(state) = self.workers.get_mut(&worker).filter(|worker| worker.activity.is_none()) else { return };
+        let at = state.machine;
         let life = state.life;
         if self.retiring.contains(&worker) || (state.closing && state.queue.is_empty()) {
             self.flush(worker);
@@ -311,17 +312,21 @@ impl World {
         }
         let Some(token) = state.claim(now) else { return };
         self.witness.check_begins(now, state);
-        let machine = &self.plan.machines[state.machine.0 as usize];
+        let imported = state.imported.contains(&token.file());
+        let machine = &self.plan.machines[at.0 as usize];
         let (activity, takes) = match token {
-            Token::Test(test) if state.imported.contains(&test.file) => {
+            Token::Test(test) if imported => {
                 let first = self.witness.started(test, worker, life) == 1;
+                self.witness.check_company(test, worker, &self.workers);
                 let known = self.plan.suite.test(test);
                 (Activity::Running(test), if first { known.duration * known.stumbles } else { known.duration })
             }
             _ => (Activity::Importing(token), self.plan.suite.file(token.file()).import),
         };
         let takes = takes * machine.slowness;
-        state.activity = Some(activity);
+        if let Some(state) = self.workers.get_mut(&worker) {
+            state.activity = Some(activity);
+        }
         self.after(takes, Event::Done(worker, life));
     }
 
@@ -347,7 +352,7 @@ impl World {
         let now = self.now;
         let known = self.plan.suite.file(file);
         let (tests, errors) = (known.found(), u32::from(known.outcome == Import::Fails));
-        let estimates = estimates(&self.plan, file);
+        let (estimates, marks) = (estimates(&self.plan, file), self.plan.suite.marks(file));
         match known.outcome {
             Import::Crashes => return self.dies(worker, None, Some(file)),
             Import::FellsMachine => return self.machine_falls(self.workers[&worker].machine),
@@ -357,8 +362,13 @@ impl World {
             state.imported.insert(file);
             state.imported_at = now;
             if execute && !state.aborted {
-                state.found(file, tests);
+                let together = self.plan.config.mode == Mode::File && !marks.is_empty();
+                let apart = |index: &u32| together || marks.iter().any(|(marked, _)| marked == index);
+                state.found(file, (0..tests).filter(|index| !apart(index)));
             }
+        }
+        if !marks.is_empty() {
+            self.say(worker, Input::Marked { file, tests: marks });
         }
         if self.plan.config.mode == Mode::Bundle {
             let bundles = (0..tests).map(|index| Suite::bundle(TestId { file, index })).collect();

@@ -2,6 +2,7 @@
 //!
 //! No world here: each story says itself what workers answer, however odd.
 
+mod apart;
 mod chunks;
 mod collection;
 mod copies;
