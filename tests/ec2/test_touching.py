@@ -151,7 +151,10 @@ def test_a_test_that_failed_on_a_rented_machine_is_stepped_into(renter):
                     assert not SEEN
                 """})
     renter.run("pytest", "-n1", *ONE_WORKER_EACH, "--hold-failures=10m", "--", "-p", "no:randomly").check(1)
-    for options, said in (([], "as it was when it failed on gw0"), (["--again"], "after the 1 test before it")):
+    for options, said in (
+        ([], "as it was when it failed on gw0"),
+        (["--again"], "after the 1 test before it"),
+    ):
         terminal = renter.terminal(renter.tool.command("pdb", *options))
         terminal.expect_exact(said)
         terminal.expect_exact("(Pdb) ")
@@ -161,4 +164,52 @@ def test_a_test_that_failed_on_a_rented_machine_is_stepped_into(renter):
         assert ended(terminal) == 2
     assert "test_first" in renter.run("bisect").check(0).out
     renter.run("down").check(0)
+    renter.nothing_left()
+
+
+def test_what_failed_runs_again_and_is_reported(renter):
+    renter.project(
+        {
+            "test_some.py": """
+                import pathlib
+
+                def test_passes():
+                    pass
+
+                def test_fails():
+                    assert not pathlib.Path("broken").exists()
+            """,
+            "broken": "",
+        }
+    )
+    renter.run("pytest", *TWO).check(1)
+    (renter.root / "broken").unlink()
+    again = renter.run("rerun", "--failed", "--report=told", "--", "-v").check(0)
+    assert "test_some.py::test_fails PASSED" in again.out and "test_passes" not in again.out, again
+    for told in ((renter.root / "told").iterdir(), later_report(renter)):
+        assert {path.name for path in told} >= {"report.html", "trace.json", "events.jsonl"}
+    assert "c7i.large" in (renter.root / "told" / "events.jsonl").read_text()
+    assert "test_fails" in renter.run("slowest").check(0).out
+    renter.nothing_left()
+
+
+def later_report(renter):
+    renter.run("report", "--to=later").check(0)
+    return (renter.root / "later").iterdir()
+
+
+def test_rented_machines_are_seen_in_the_view(renter):
+    renter.project(
+        {"test_some.py": f"import subprocess\ndef test_waits(): subprocess.run({WAITING!r}, shell=True)"}
+    )
+    renter.tool.environment["TERM"] = "xterm-256color"
+    terminal = renter.terminal(renter.tool.command("pytest", "-n1", *ONE_WORKER_EACH, "--view=tui"))
+    terminal.expect_exact("\x1b[?1049h")
+    for seen in ("c7i.large", "test_waits"):
+        terminal.expect_exact(seen)
+    renter.let_go()
+    terminal.expect_exact("\x1b[?1049l")
+    terminal.expect_exact("1 machine for")
+    terminal.expect_exact("1 passed")
+    assert ended(terminal) == 0
     renter.nothing_left()
