@@ -46,14 +46,15 @@ def ran(done) -> set:
     }
 
 
-def test_what_failed_runs_again(cloudist, project):
-    root = project(SUITE)
-    cloudist("pytest", *LOCAL, "--", "tests", cwd=root).check(1)
-    again = cloudist("rerun", "--failed", *LOCAL, "--", "-v", cwd=root).check(1)
+def test_what_failed_runs_again(cloudist, project, place):
+    root, there = project(SUITE), [*place.arguments, "-n", "2"]
+    cloudist("pytest", *there, "--", "tests", cwd=root).check(1)
+    again = cloudist("rerun", "--failed", *there, "--report=told", "--", "-v", cwd=root).check(1)
     assert ran(again) == BAD and "3 failed, 1 error" in again.out
-    cured = cloudist("rerun", "--failed", *LOCAL, "--", "-v", "--cure", cwd=root / "tests").check(1)
+    assert (root / "told" / "report.html").is_file()
+    cured = cloudist("rerun", "--failed", *there, "--", "-v", "--cure", cwd=root / "tests").check(1)
     assert len(ran(cured)) == 4 and "1 failed, 3 passed" in cured.out
-    last = cloudist("rerun", "--failed", *LOCAL, "--", "-v", cwd=root).check(1)
+    last = cloudist("rerun", "--failed", *there, "--", "-v", cwd=root).check(1)
     assert ran(last) == {"tests/test_moods.py::TestClass::test_always"}, "of the last run, not of the first"
 
 

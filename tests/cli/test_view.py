@@ -503,6 +503,13 @@ def test_it_is_asked_for_like_everything_else(stage: Stage, place: str) -> None:
     assert looker.ends() == 0 and ENTERED in looker.said
 
 
+def test_a_server_of_ones_own_is_seen(stage: Stage) -> None:
+    looker = stage.look("pytest", "--hosts=one", "-n2", "--view=tui", "--passenv=GATE")
+    looker.sees(r"2 of 2 busy", r"^  one ready +2 workers", r"test_waits\[0\]")
+    stage.open()
+    assert looker.ends() == 0 and "2 passed" in looker.said
+
+
 def test_a_command_on_every_worker(stage: Stage) -> None:
     line = 'echo line of $CLOUDIST_WORKER_INDEX; while [ ! -e "$GATE" ]; do sleep 0.05; done; exit $CLOUDIST_WORKER_INDEX'
     looker = stage.look("ssh-run", "-n2", "--provider=local", "--view=tui", "--", line)
