@@ -101,6 +101,7 @@ pub const PLUGIN: &[Template] = files!["":
     "pytest_cloudist/flaky.py",
     "pytest_cloudist/hangs.py",
     "pytest_cloudist/hello.py",
+    "pytest_cloudist/hooks.py",
     "pytest_cloudist/lastfailed.py",
     "pytest_cloudist/newfirst.py",
     "pytest_cloudist/stepwise.py",

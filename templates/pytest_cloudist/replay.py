@@ -19,6 +19,7 @@ from .collect import Arguments, Handover, LocalWalk, Outbox
 from .controller import Controller, decode
 from .each import Copies, Each
 from .hangs import show_hang
+from .hooks import Hooks
 from .lastfailed import LastFailed
 from .reports import Deselected, Warnings, failure, parse_nodeid, revive, test_reports
 from .stepwise import stepwise
@@ -481,5 +482,6 @@ class Run:
         path = nodeid.partition("::")[0]
         hook = self._hooks.get(path)
         if hook is None:
-            hook = self._hooks[path] = self._session.gethookproxy(self._config.rootpath / path)
+            applying = self._session.gethookproxy(self._config.rootpath / path)
+            hook = self._hooks[path] = Hooks(self._config.pluginmanager, applying)
         return hook
