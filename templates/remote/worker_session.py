@@ -19,7 +19,6 @@ from _pytest.outcomes import Exit
 
 from .worker_channel import LATE, NONE, RESULTS, dump, private
 from .worker_collection import Collection
-from .worker_fresh import Fresh
 from .worker_garbage import collecting_rarely, exhaust
 from .worker_groups import HELP, apart, groups
 from .worker_options import add_missing_options, neutralise
@@ -159,6 +158,8 @@ class WorkerPlugin:
         self._announce()
         fresh = None
         if self._description.get("fresh"):
+            from .worker_fresh import Fresh
+
             fresh = Fresh(session, self._channel, self._run_whole)
         finished = None
         try:
