@@ -276,7 +276,7 @@ def main() -> int:
         print(
             "\n| tests | workers | local pytest wall s | CPU s | us/outcome | peak MiB |\n|---:|---:|---:|---:|---:|---:|"
         )
-        for load in [Load(load.tests, load.workers) for load in loads if load.tests <= USUAL_TESTS]:
+        for load in (load for load in loads if load.tests <= USUAL_TESTS):
             wall, cpu, memory = replay(binary, load)
             print(
                 f"| {load.tests:,} | {load.workers:,} | {wall:.2f} | {cpu:.2f} | {cpu / load.tests * 1e6:.0f} "

@@ -67,6 +67,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--rtts", type=float, nargs="*", default=[0, 0.02, 0.1], metavar="SECONDS")
     options = parser.parse_args()
+    # It is started in other directories.
+    os.environ["CLOUDIST_BIN"] = str(Path(os.environ["CLOUDIST_BIN"]).resolve())
     print("| round trip | | seconds |\n|---:|---|---:|")
     for rtt in options.rtts:
         measure(rtt, options.times)
