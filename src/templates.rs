@@ -34,6 +34,10 @@ macro_rules! modules {
 /// Modules that follow the runner in its `hello`.
 pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "again",
+    "again_bisect",
+    "again_debug",
+    "again_past",
+    "again_worker",
     "attic",
     "commands",
     "compiled",
@@ -71,6 +75,7 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "worker_hold",
     "worker_options",
     "worker_paths",
+    "worker_preload",
     "worker_process",
     "worker_reports",
     "worker_retries",

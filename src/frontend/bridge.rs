@@ -378,6 +378,7 @@ fn ground(hello: &Hello, settings: &Settings, variables: Variables, run: &str) -
             workerinput: hello.workerinput.clone(),
             initial: paths(&hello.initial),
             timeout: settings.timeout,
+            preload: settings.preload.clone(),
             retries: settings.retries,
             fresh: settings.fresh_process,
             groups: settings.mode == Mode::Group,

@@ -34,7 +34,11 @@ pub enum Command {
         worker: WorkerId,
         count: u32,
     },
-    Close(WorkerId),
+    /// Lets the session end after what the worker has left, or ends what it is at as well.
+    Close {
+        worker: WorkerId,
+        interrupt: bool,
+    },
     /// Ends all sessions; running tests get this many seconds.
     Abort {
         grace: f64,

@@ -90,6 +90,7 @@ pub struct SessionPlan {
     pub initial: Vec<PathBuf>,
     /// How long a test may take.
     pub timeout: Option<Duration>,
+    pub preload: Vec<String>,
     pub retries: u32,
     pub fresh: bool,
     pub groups: bool,
@@ -252,6 +253,7 @@ impl Ground {
             testrunuid: plan.testrunuid.clone(),
             workerinput: plan.workerinput.clone(),
             initial: plan.initial.iter().filter_map(|path| self.mapping.to_remote(path)).collect(),
+            preload: plan.preload.clone(),
             timeout: plan.timeout.map(|timeout| timeout.as_secs_f64()),
             retries: plan.retries,
             fresh: plan.fresh,

@@ -81,7 +81,7 @@ fn translate(command: Command, ground: &Ground) -> Option<ToRunner> {
             ToRunner::Run { worker: worker.0, file: file.0, spec: remote_spec(&spec, ground), tests, execute }
         }
         Command::Recall { worker, count } => ToRunner::Recall { worker: worker.0, count },
-        Command::Close(worker) => ToRunner::Close { worker: worker.0 },
+        Command::Close { worker, interrupt } => ToRunner::Close { worker: worker.0, interrupt },
         Command::Abort { grace } => ToRunner::Abort { grace },
         Command::Exec { id, argv, env, stdin } => ToRunner::Exec {
             id,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::{
-    settings::{Reader, SettingError},
+    error::SettingError,
+    settings::Reader,
     values::{disk, dollars, keyword, lease, truth},
 };
 

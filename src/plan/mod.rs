@@ -4,6 +4,7 @@
 
 mod ec2_settings;
 mod environment;
+mod error;
 mod options;
 mod settings;
 mod values;
@@ -11,7 +12,6 @@ pub mod workers;
 
 pub use ec2_settings::{Ec2Settings, Fallback};
 pub use environment::EnvironmentChoice;
+pub use error::SettingError;
 pub use options::{Kind, OPTIONS, OptionInfo, Scope};
-pub use settings::{
-    Collect, ConfigFile, Flags, Mode, Peers, ProviderKind, SettingError, Settings, Showing, Sources, View,
-};
+pub use settings::{Collect, ConfigFile, Flags, Mode, Peers, ProviderKind, Settings, Showing, Sources, View};

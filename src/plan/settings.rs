@@ -7,8 +7,11 @@ use bytesize::ByteSize;
 use super::{
     ec2_settings::{Ec2Settings, Fallback},
     environment::EnvironmentChoice,
+    error::SettingError,
     options::{Kind, OPTIONS, OptionInfo},
-    values::{assignment, fraction, keyword, memory, patience, percent, positive, stay, truth, workers_or_auto},
+    values::{
+        assignment, fraction, keyword, memory, module, patience, percent, positive, stay, truth, workers_or_auto,
+    },
     workers::TARGET,
 };
 
@@ -107,10 +110,14 @@ pub struct Settings {
     pub failed_first: bool,
     /// How long a test may take.
     pub timeout: Option<Duration>,
+    /// Modules that are imported once on each machine.
+    pub preload: Vec<String>,
     /// How often a test that fails runs again.
     pub retries: u32,
     /// Whether each test has a process of its own.
     pub fresh_process: bool,
+    /// Whether a test that takes far longer than expected is tried a second time by a worker that has nothing to do.
+    pub speculate: bool,
     pub snapshot_limit: ByteSize,
     pub peers: Peers,
     /// For how long machines stay on which something failed.
@@ -141,42 +148,6 @@ pub struct Sources {
     pub flags: Flags,
     pub variables: BTreeMap<String, String>,
     pub file: Option<ConfigFile>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum SettingError {
-    #[error("{origin}: {value:?} is not {expected}")]
-    Value { origin: String, value: String, expected: String },
-    #[error("{origin} needs one value, not {given}")]
-    Many { origin: String, given: usize },
-    #[error("{path}: [tool.cloudist] has no setting {key:?}; it knows {known}")]
-    UnknownKey { path: String, key: String, known: String },
-    #[error("{origin}: a list of texts, a text or a number is expected here")]
-    Type { origin: String },
-    #[error("{origin}: unbalanced quotes in {value:?}")]
-    Quotes { origin: String, value: String },
-    #[error("provider `hosts` needs the machines' addresses")]
-    NoHosts,
-    #[error("{python} and {environment} contradict each other: an environment has its own interpreter")]
-    TwoInterpreters { python: String, environment: String },
-    #[error("mode `{mode}` has no chunks, and tasks-per-worker-target asks for some")]
-    NoChunks { mode: Mode },
-    #[error("in mode `each` every worker runs all tests, so their number can't follow from a target")]
-    NothingToChoose,
-}
-
-impl SettingError {
-    /// What to do about it.
-    pub fn help(&self) -> String {
-        match self {
-            Self::NoHosts => "name them: --cd-hosts user@host1,host2:2222".into(),
-            Self::TwoInterpreters { .. } => "leave one out, or say --cd-env none for one run".into(),
-            Self::NoChunks { .. } => "leave --cd-tasks-per-worker-target out, or take mode `test` or `file`".into(),
-            Self::NothingToChoose => "say how many workers there are to be: --cd-num-workers 2".into(),
-            Self::UnknownKey { .. } => "settings are named as the options are, without `--cd-`".into(),
-            _ => "`cloudist pytest --help` tells what each option takes".into(),
-        }
-    }
 }
 
 /// One option's texts together with the place they came from, for messages.
@@ -218,6 +189,15 @@ impl Settings {
         if tasks_per_worker_target.is_some() && matches!(mode, Mode::Scope | Mode::Group | Mode::Each) {
             return Err(SettingError::NoChunks { mode });
         }
+        let speculate = read.parsed("speculate", "`true` or `false`", truth)?.unwrap_or(false);
+        let together = match (mode, tasks_per_worker_target) {
+            (Mode::Test | Mode::No, None) => None,
+            (Mode::Test | Mode::No, Some(_)) => Some("chunks stay on one worker".to_owned()),
+            _ => Some(format!("mode `{mode}` keeps tests on one worker")),
+        };
+        if let Some(together) = together.filter(|_| speculate) {
+            return Err(SettingError::StaysTogether { together });
+        }
         if target.is_some() && mode == Mode::Each {
             return Err(SettingError::NothingToChoose);
         }
@@ -245,9 +225,11 @@ impl Settings {
             python: read.text("python")?,
             collect: read.parsed("collect", "`auto`, `first` or `stream`", keyword)?.unwrap_or(Collect::Auto),
             failed_first: read.parsed("failed-first", "`true` or `false`", truth)?.unwrap_or(false),
+            preload: read.modules("preload")?,
             timeout: read.parsed("timeout", "a duration above 0 (30, 30s, 5m)", patience)?,
             retries: read.parsed("retries", "a whole number", keyword)?.unwrap_or(0),
             fresh_process: read.parsed("fresh-process", "`true` or `false`", truth)?.unwrap_or(false),
+            speculate,
             snapshot_limit: read
                 .parsed("snapshot-limit", "an amount of data with its unit (500MiB, 4GiB)", memory)?
                 .unwrap_or(ByteSize::gib(2)),
@@ -318,6 +300,20 @@ impl Reader<'_> {
 
     pub(super) fn list(&self, name: &str) -> Result<Vec<String>, SettingError> {
         Ok(self.given(name)?.map(|given| given.values).unwrap_or_default())
+    }
+
+    fn modules(&self, name: &str) -> Result<Vec<String>, SettingError> {
+        let Some(given) = self.given(name)? else { return Ok(Vec::new()) };
+        let texts = given.values.iter().flat_map(|text| text.split([',', ' '])).filter(|text| !text.is_empty());
+        texts
+            .map(|text| {
+                module(text).ok_or_else(|| SettingError::Value {
+                    origin: given.origin.clone(),
+                    value: text.to_owned(),
+                    expected: "the name of a module (numpy, django.db)".into(),
+                })
+            })
+            .collect()
     }
 
     fn assignments(&self, name: &str) -> Result<BTreeMap<String, String>, SettingError> {

@@ -41,6 +41,15 @@ pub(super) fn memory(value: &str) -> Option<ByteSize> {
     value.parse().ok().filter(|size: &ByteSize| size.as_u64() > 0)
 }
 
+pub(super) fn module(text: &str) -> Option<String> {
+    let is_name = |part: &str| {
+        let mut letters = part.chars();
+        letters.next().is_some_and(|first| first == '_' || first.is_alphabetic())
+            && letters.all(|letter| letter == '_' || letter.is_alphanumeric())
+    };
+    text.split('.').all(is_name).then(|| text.to_owned())
+}
+
 pub(super) fn truth(value: &str) -> Option<bool> {
     match value {
         "true" | "1" | "yes" | "on" => Some(true),

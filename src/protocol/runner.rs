@@ -29,7 +29,7 @@ pub enum ToRunner {
     Spawn { worker: u32 },
     Run { worker: u32, file: u32, spec: FileSpec, tests: Option<Vec<RunTest>>, execute: bool },
     Recall { worker: u32, count: u32 },
-    Close { worker: u32 },
+    Close { worker: u32, interrupt: bool },
     Abort { grace: f64 },
     Exec { id: u32, argv: Vec<String>, cwd: String, env: Value, python: String, stdin: bool, account: bool },
     Stdin { id: u32, eof: bool },
@@ -90,6 +90,8 @@ pub struct Session {
     pub initial: Vec<String>,
     /// Seconds that a test may take.
     pub timeout: Option<f64>,
+    /// Modules that are imported before workers are forked.
+    pub preload: Vec<String>,
     /// How often a test that fails runs again.
     pub retries: u32,
     /// Whether each test has a process of its own.
@@ -238,6 +240,11 @@ pub enum FromRunner {
     Event {
         worker: u32,
         kind: String,
+    },
+    /// Workers import it after all.
+    NotPreloaded {
+        module: String,
+        reason: String,
     },
     Output {
         #[serde(default)]

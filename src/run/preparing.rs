@@ -64,6 +64,8 @@ pub struct SessionGround {
     /// What the command line named.
     pub initial: Vec<PathBuf>,
     pub timeout: Option<Duration>,
+    /// Modules that are imported once on each machine.
+    pub preload: Vec<String>,
     pub retries: u32,
     /// Whether each test has a process of its own.
     pub fresh: bool,
@@ -113,6 +115,7 @@ pub fn prepare(ground: &Ground) -> Result<Preparation, RunError> {
         testrunuid: session.testrunuid.clone(),
         workerinput: session.workerinput.clone(),
         initial: session.initial.clone(),
+        preload: session.preload.clone(),
         timeout: session.timeout,
         retries: session.retries,
         fresh: session.fresh,

@@ -76,7 +76,12 @@ impl Scheduler {
             let may_hold = matches!(state.status, Status::Serving | Status::Held | Status::Leaving);
             assert!(may_hold || length == 0, "{worker} is {:?} and has a queue", state.status);
         }
-        assert_eq!(tests, self.catalog.queued_tests);
+        let mut tries = 0;
+        for (test, worker, unit) in self.speculation.tries() {
+            tries += 1;
+            assert!(self.holds(worker, unit, Entry::test(test)), "{worker} isn't at its second try of {test}");
+        }
+        assert_eq!(tests, self.catalog.queued_tests + tries);
         let queued = |stage: Stage| matches!(stage, Stage::Queued { .. });
         assert_eq!(files as usize, self.catalog.files().filter(|(_, record)| queued(record.stage)).count());
         for (test, home) in self.pool.tests() {

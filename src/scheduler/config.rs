@@ -49,6 +49,9 @@ pub struct Config {
     pub maxfail: Option<NonZeroU32>,
     pub collection_errors: CollectionErrors,
     pub planned_workers: u32,
+    /// Whether a test that takes far longer than expected is tried a second time by a worker that has nothing else to do. Has an
+    /// effect where the tests of a file may be shared out.
+    pub speculate: bool,
     /// What the suite takes on one worker, if earlier runs know: counts until all files have been found.
     pub expected: Option<Duration>,
 }

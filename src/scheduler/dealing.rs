@@ -68,7 +68,7 @@ impl Dealing {
 
 impl Scheduler {
     /// Whether single tests may go anywhere.
-    fn divides(&self) -> bool {
+    pub(super) fn divides(&self) -> bool {
         matches!(self.grouping, Grouping::ByFile(Parting::Divisible))
     }
 

@@ -55,6 +55,7 @@ impl Scheduler {
         }
         // What was given to the busy may be worth more to somebody who is still idle.
         self.steal(now);
+        self.speculate(now);
     }
 
     fn look_after(&mut self, now: Time, workers: &BTreeSet<WorkerId>) {

@@ -113,7 +113,8 @@ impl Scheduler {
         self.phase = Phase::Over(ending);
         for (worker, state) in self.fleet.iter() {
             if matches!(state.status, Status::Serving | Status::Held | Status::Leaving) {
-                self.actions.push_back(Action::CloseWorker { worker });
+                let interrupt = self.speculation.is_beaten(worker);
+                self.actions.push_back(Action::CloseWorker { worker, interrupt });
             }
         }
         self.actions.push_back(Action::Finished { ending });
@@ -123,16 +124,22 @@ impl Scheduler {
     pub(super) fn handle_after_end(&mut self, input: Input) -> Verdict {
         match input {
             Input::TestFinished { worker, test, .. } => {
-                let Some(unit) = self.catalog.unit_at(test, worker) else { return Verdict::Stale };
+                let counts = self.unit_that_counts(test, worker);
                 let estimate = self.catalog.estimate(test);
+                let Some(unit) = counts.or_else(|| self.speculation.forget(worker, test)) else {
+                    return Verdict::Stale;
+                };
                 if let Some(state) = self.fleet.live_mut(worker) {
                     state.queue.remove(unit, Entry::test(test), estimate);
                 }
-                self.catalog.set_place(test, Place::Final);
+                if counts.is_none() {
+                    return Verdict::Stale;
+                }
+                self.test_is_final(test);
                 Verdict::Accepted
             }
             Input::WorkerJoined { worker, .. } => {
-                self.actions.push_back(Action::CloseWorker { worker });
+                self.actions.push_back(Action::CloseWorker { worker, interrupt: false });
                 Verdict::Accepted
             }
             Input::LeasesOver | Input::LeasesReopened | Input::Stop | Input::Tick => Verdict::Accepted,

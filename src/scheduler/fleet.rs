@@ -12,7 +12,7 @@ use super::queue::{Entry, Queue, Tie, UnitId};
 use super::time::Time;
 
 /// Among so many idle workers it is looked for one that has imported a file.
-const LOOKED_AT: usize = 16;
+pub(super) const LOOKED_AT: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {

@@ -123,7 +123,10 @@ impl Scheduler {
     }
 
     pub(super) fn test_finished(&mut self, now: Time, worker: WorkerId, test: TestId, failed: u32) -> Verdict {
-        let Some(unit) = self.catalog.unit_at(test, worker) else { return Verdict::Stale };
+        let Some(unit) = self.unit_that_counts(test, worker) else {
+            self.leave_try(now, worker, test);
+            return Verdict::Stale;
+        };
         let Some(state) = self.fleet.live_mut(worker) else { return Verdict::Stale };
         let (took, sample) = (now.since(state.head_since), state.sample);
         let had_imported = !state.imported.insert(test.file);
@@ -137,7 +140,7 @@ impl Scheduler {
         if let Some(state) = self.fleet.live_mut(worker) {
             state.queue.mark_begun(unit);
         }
-        self.catalog.set_place(test, Place::Final);
+        self.test_is_final(test);
         self.news_from(worker);
         self.count_failures(failed);
         Verdict::Accepted
@@ -162,8 +165,14 @@ impl Scheduler {
         }
         let mut returned: BTreeMap<UnitId, (Vec<TestId>, Removed)> = BTreeMap::new();
         for &test in tests {
-            let Some(unit) = self.catalog.unit_at(test, worker) else { continue };
+            let Some(unit) = self.catalog.unit_at(test, worker) else {
+                self.leave_try(now, worker, test);
+                continue;
+            };
             let Some(removed) = self.leave_queue(now, worker, unit, Entry::test(test)) else { continue };
+            if self.second_takes_over(test) {
+                continue;
+            }
             self.catalog.set_place(test, Place::Unassigned);
             let (of_unit, last) = returned.entry(unit).or_insert_with(|| (Vec::new(), removed));
             of_unit.push(test);
@@ -201,6 +210,7 @@ impl Scheduler {
             Tie::OnlyHere => Some(Tie::OnlyHere),
             Tie::Apart => Some(Tie::Apart),
             Tie::Begun => Some(Tie::Begun),
+            Tie::Second => None,
             Tie::Free if self.grouping.splits_begun() || whole => None,
             Tie::Free => Some(Tie::Begun),
         }
@@ -210,9 +220,15 @@ impl Scheduler {
         let mut again: BTreeMap<WorkerId, Vec<TestId>> = BTreeMap::new();
         let mut verdict = Verdict::Stale;
         for &test in tests {
-            let Some(unit) = self.catalog.unit_at(test, worker) else { continue };
+            let Some(unit) = self.catalog.unit_at(test, worker) else {
+                self.leave_try(now, worker, test);
+                continue;
+            };
             verdict = Verdict::Accepted;
             self.leave_queue(now, worker, unit, Entry::test(test));
+            if self.second_takes_over(test) {
+                continue;
+            }
             self.catalog.set_place(test, Place::Unassigned);
             match self.home(test.file) {
                 _ if self.phase != Phase::Running => {}
@@ -316,7 +332,7 @@ impl Scheduler {
     }
 
     pub(super) fn give_up_test(&mut self, test: TestId, reason: GiveUpReason) {
-        self.catalog.set_place(test, Place::Final);
+        self.test_is_final(test);
         self.actions.push_back(Action::GiveUp { subject: Subject::Test(test), reason });
     }
 

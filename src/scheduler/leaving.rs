@@ -38,7 +38,7 @@ impl Scheduler {
         match state.queue.len() {
             0 => {
                 self.fleet.close(worker);
-                self.actions.push_back(Action::CloseWorker { worker });
+                self.actions.push_back(Action::CloseWorker { worker, interrupt: false });
             }
             _ if !state.swept => {
                 self.send_recall(now, worker, EVERYTHING, 0);

@@ -63,12 +63,12 @@ impl Scheduler {
     }
 
     fn crashed(&mut self, worker: WorkerId, test: TestId) -> bool {
-        let Some(unit) = self.catalog.unit_at(test, worker) else { return false };
+        let Some(unit) = self.unit_that_counts(test, worker) else { return false };
         let estimate = self.catalog.estimate(test);
         if let Some(state) = self.fleet.live_mut(worker) {
             state.queue.remove(unit, Entry::test(test), estimate);
         }
-        self.catalog.set_place(test, Place::Final);
+        self.test_is_final(test);
         self.count_failures(1);
         true
     }
@@ -96,7 +96,7 @@ impl Scheduler {
                 let blamed = position == 0 && blame == Blame::Head;
                 match entry.step {
                     Step::Collect => self.requeue_file(entry.file, blamed),
-                    Step::Test(index) => self.requeue_test(TestId { file: entry.file, index }, blamed),
+                    Step::Test(index) => self.lose_test(worker, TestId { file: entry.file, index }, blamed),
                 }
             }
         }
@@ -114,11 +114,19 @@ impl Scheduler {
         }
     }
 
-    fn requeue_test(&mut self, test: TestId, blamed: bool) {
+    fn lose_test(&mut self, worker: WorkerId, test: TestId, blamed: bool) {
+        if let Some(record) = self.catalog.test_mut(test) {
+            record.attempts += u32::from(blamed);
+        }
+        let is_tried_elsewhere = self.speculation.forget(worker, test).is_some() || self.second_takes_over(test);
+        if !is_tried_elsewhere {
+            self.requeue_test(test);
+        }
+    }
+
+    fn requeue_test(&mut self, test: TestId) {
         self.catalog.set_place(test, Place::Unassigned);
-        let Some(record) = self.catalog.test_mut(test) else { return };
-        record.attempts += u32::from(blamed);
-        let attempts = record.attempts;
+        let Some(attempts) = self.catalog.test(test).map(|record| record.attempts) else { return };
         match self.phase {
             Phase::Running if attempts >= self.config.max_attempts.get() => {
                 self.give_up_test(test, GiveUpReason::AttemptsExhausted { attempts });

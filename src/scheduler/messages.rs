@@ -129,8 +129,8 @@ pub enum Action {
     CollectionComplete { tests: u32 },
     /// This one ends without an outcome.
     GiveUp { subject: Subject, reason: GiveUpReason },
-    /// Nothing more comes for this worker: let its session end.
-    CloseWorker { worker: WorkerId },
+    /// Nothing more comes for this worker: let its session end, or have it end where nobody waits for what the worker is at.
+    CloseWorker { worker: WorkerId, interrupt: bool },
     /// Empty all queues and end all sessions.
     Abort,
     /// The run is over. Only [`Action::CloseWorker`] for workers that join too late follows.

@@ -22,6 +22,7 @@ mod messages;
 mod pace;
 mod pool;
 mod queue;
+mod speculation;
 mod steal;
 mod time;
 mod unread;
@@ -39,11 +40,13 @@ use fleet::Fleet;
 use grouping::{Grouping, Parting};
 use pace::Smoothed;
 use pool::Pool;
+use speculation::Speculation;
 
 pub use apart::Marks;
 pub use config::{Collect, CollectionErrors, Config, Mode};
 pub use copies::Copies;
 pub use messages::{Action, Ending, Forecast, GiveUpReason, Input, Slot, Subject, Verdict, Work};
+pub use speculation::Speculated;
 pub use time::Time;
 
 /// How much work a worker is kept supplied with, so that it never waits for an answer: the longest round trip that is
@@ -88,6 +91,7 @@ pub struct Scheduler {
     leases_over: bool,
     collection_complete: bool,
     dealing: Dealing,
+    speculation: Speculation,
     /// Workers whose queue or pooled work has changed since they were last filed in the fleet.
     touched: BTreeSet<WorkerId>,
     /// Workers that have something to do, and whether they get more is still to be seen.
@@ -119,6 +123,7 @@ impl Scheduler {
             leases_over: false,
             collection_complete: false,
             dealing: Dealing::default(),
+            speculation: Speculation::default(),
             touched: BTreeSet::new(),
             postponed: BTreeSet::new(),
             given: 0,
@@ -177,7 +182,7 @@ impl Scheduler {
         }
         let due = self.fleet.first_victim().filter(|_| self.fleet.unserved() > 0);
         let due = due.map(|(due, _)| Time::from_micros(u64::try_from(due.0).unwrap_or(0)));
-        due.into_iter().chain(self.fleet.first_promise()).min()
+        due.into_iter().chain(self.fleet.first_promise()).chain(self.speculation.due).min()
     }
 
     /// What a worker is at, as far as is known: a file that it collects, or one of its tests.

@@ -42,6 +42,8 @@ pub(super) enum Tie {
     Begun,
     /// Not to run beside others: it is waited for here.
     Apart,
+    /// Runs on another worker, too.
+    Second,
     /// Another worker couldn't find these tests; this one collected their file first.
     OnlyHere,
 }

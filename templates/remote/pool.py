@@ -52,7 +52,8 @@ class Pool:
             if self._session.get("hold"):
                 # Those who hold a failure see by its end that the run is over.
                 self.life, self._living = os.pipe()
-            self.diary = Diary(self.runner.tree + SIDE, self._described(), self.runner.sources)
+            session = dict(self._described(), code=self.runner.code)
+            self.diary = Diary(self.runner.tree + SIDE, session, self.runner.sources)
         for number in header["workers"]:
             self.spawn(number)
 
@@ -98,7 +99,7 @@ class Pool:
 
     def heard(self, zygote, header):
         kind = header["t"]
-        if zygote is not self._zygote and kind in ("fit", "stale", "broken"):
+        if zygote is not self._zygote and kind in ("fit", "stale", "broken", "left", "spoilt"):
             return
         if kind == "fit":
             self._fits = True
@@ -106,6 +107,8 @@ class Pool:
         elif kind == "stale":
             zygote.broken = "stale"
             self._ask_zygote()
+        elif kind in ("left", "spoilt"):
+            self._leave_out(zygote, kind, header)
         elif kind == "broken":
             zygote.broken = header["kind"]
             if header["final"]:
@@ -120,6 +123,15 @@ class Pool:
             self._fail(self._workers[header["worker"]], "fork", header["message"])
         elif kind == "ended":
             self._ended(header["pid"], header["status"])
+
+    def _leave_out(self, zygote, kind, header):
+        """A module is imported by each worker after all."""
+        told = {"module": header["module"], "reason": header["reason"]}
+        self.runner.send(dict(told, t="not-preloaded"))
+        if kind == "spoilt":
+            self._session["preload"].remove(header["module"])
+            zygote.broken = "spoilt"
+            self._ask_zygote()
 
     def _fork_waiting(self):
         for worker in self._waiting:
@@ -197,10 +209,13 @@ class Pool:
         files = [token[0] for token in taken if token[1] == NONE]
         self.runner.send({"t": "recalled", "worker": number, "tests": tests, "files": files})
 
-    def close(self, number):
+    def close(self, number, interrupt):
         worker = self._workers.get(number)
-        if worker is not None:
-            self._end(worker)
+        if worker is None:
+            return
+        self._end(worker)
+        if interrupt and worker.queue.is_claimed():
+            self._interrupt(lambda: [there for there in self._workers.values() if there is worker])
 
     def _end(self, worker):
         worker.queue.append([END])
@@ -210,13 +225,14 @@ class Pool:
         for worker in list(self._workers.values()):
             worker.queue.recall(1 << 30)
             self._end(worker)
-        self.runner.loop.after(grace, self._interrupt)
+        self.runner.loop.after(grace, lambda: self._interrupt(self._workers.values))
 
-    def _interrupt(self):
-        self._signal_all(signal.SIGINT)
-        self.runner.loop.after(KILL_AFTER, lambda: self._signal_all(signal.SIGKILL))
+    def _interrupt(self, workers):
+        """Has pytest end sessions in order, and ends those that it can't."""
+        self._signal(workers(), signal.SIGINT)
+        self.runner.loop.after(KILL_AFTER, lambda: self._signal(workers(), signal.SIGKILL))
 
-    def _signal_all(self, number):
-        for worker in self._workers.values():
+    def _signal(self, workers, number):
+        for worker in workers:
             if worker.pid is not None:
                 self.runner.processes.signal_group(worker.pid, number)

@@ -63,6 +63,12 @@ class Queue:
         """Whether the worker has at most one thing left."""
         return len(self._handed) + len(self._behind) <= 1
 
+    def is_claimed(self):
+        """Whether the worker is at something."""
+        claimed = bool(self.claimed())
+        self._feed()
+        return claimed
+
     def claimed(self):
         """What a dead worker had claimed and not finished, oldest first."""
         self._take_back()

@@ -190,7 +190,7 @@ class Services:
         self._pool.recall(header["worker"], header["count"])
 
     def _on_close(self, header, blob):
-        self._pool.close(header["worker"])
+        self._pool.close(header["worker"], header["interrupt"])
 
     def _on_abort(self, header, blob):
         self._pool.abort(header["grace"])

@@ -107,7 +107,20 @@ class Zygote:
         if problem:
             self._link.send(dict(problem, t="broken", final=session is not None))
         elif session is not None:
-            self._link.send({"t": "fit"})
+            self._preload()
+
+    def _preload(self):
+        """Imports what workers needn't import, each for itself."""
+        names = self._session["preload"]
+        if names:
+            module = importlib.import_module(PACKAGE + ".worker_preload")
+            try:
+                for name, reason in module.preload(names, self._paths):
+                    self._link.send({"t": "left", "module": name, "reason": reason})
+            except module.Spoilt as error:
+                return self._link.send({"t": "spoilt", "module": error.module, "reason": error.reason})
+            gc.freeze()
+        self._link.send({"t": "fit"})
 
     def _import_pytest(self):
         """Imports pytest and its own plugins, none of anybody else's."""
@@ -143,7 +156,7 @@ class Zygote:
             self._link.send({"t": "stale", "reason": reason})
         else:
             self._adopt(session)
-            self._link.send({"t": "fit"})
+            self._preload()
 
     def _adopt(self, session):
         self._session = session
@@ -187,6 +200,8 @@ class Zygote:
             os.close(descriptor)
         module = importlib.import_module(PACKAGE + ".worker_process")
         channel = module.Channel(tokens, results, control)
+        if self._session["preload"]:
+            importlib.import_module(PACKAGE + ".worker_preload").forked()
         return module.work(number, self._session, self._basetemp, channel, further)
 
     def _reap(self):

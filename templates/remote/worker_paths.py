@@ -91,6 +91,13 @@ class InterpreterPaths:
                 return "%s would come from %s" % (shadow, directory)
         return None
 
+    def are_the_interpreters(self, spec):
+        """Whether a module, and what is in it, came with the interpreter or was installed beside it."""
+        origin = getattr(spec, "origin", None)
+        places = [origin] if origin else list(getattr(spec, "submodule_search_locations", None) or ())
+        there = [os.path.abspath(place) for place in places if place not in ("built-in", "frozen")]
+        return all(any(inside(place, home) for home in self._homes) for place in there)
+
     def _lead(self, path, mapping):
         prefix = mapping.local_prefix(path)
         if prefix is None or any(inside(path, home) for home in self._homes):

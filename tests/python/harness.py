@@ -259,7 +259,7 @@ class Run:
         self.file(number, name, worker, tests=[[index, *self.names[number][index]] for index in indices])
 
     def close(self, worker=0):
-        self.machine.send({"t": "close", "worker": worker})
+        self.machine.send({"t": "close", "worker": worker, "interrupt": False})
         return self.machine.wait("down", worker=worker)
 
     def results(self, count):

@@ -158,7 +158,7 @@ def test_abort_in_a_sessions_last_moments_is_no_internal_error(project, start, m
     run = start()
     run.file(0, "test_a.py")
     run.results(1)
-    machine.send({"t": "close", "worker": 0})
+    machine.send({"t": "close", "worker": 0, "interrupt": False})
     wait_until((project.root / "ending").exists)
     machine.send({"t": "abort", "grace": 0})
     assert machine.wait("down")["exitstatus"] == 2

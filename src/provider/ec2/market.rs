@@ -17,6 +17,7 @@ use super::{
     advisor::Advice,
     api::Cloud,
     error::Ec2Error,
+    https,
     offer::{Architecture, Interruption, Offer},
 };
 use crate::cache;
@@ -200,11 +201,7 @@ async fn advice(region: &str) -> Result<Advice, String> {
 
 async fn fetch_advice() -> Result<String, String> {
     let url = std::env::var("CLOUDIST_SPOT_ADVISOR_URL").unwrap_or_else(|_| ADVISOR.into());
-    let asked = async {
-        let client = reqwest::Client::builder().timeout(ADVISOR_PATIENCE).build()?;
-        client.get(&url).send().await?.error_for_status()?.text().await
-    };
-    asked.await.map_err(|error: reqwest::Error| crate::text::chain(&error))
+    https::text(&url, ADVISOR_PATIENCE).await.map_err(|error| crate::text::chain(&error))
 }
 
 /// What is on disk if it is young enough, else what is asked for now.

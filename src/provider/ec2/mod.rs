@@ -13,6 +13,7 @@ mod clearing;
 mod desk;
 mod error;
 mod forecast;
+mod https;
 mod image;
 mod launch;
 pub mod leaving;

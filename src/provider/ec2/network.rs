@@ -9,6 +9,7 @@ use super::{
     Ec2Plan,
     api::{Cloud, Subnet},
     error::Ec2Error,
+    https,
 };
 
 /// Answers with the address that a request came from.
@@ -38,11 +39,9 @@ async fn seen_address(private: bool) -> Result<IpAddr, Ec2Error> {
         return own_address().map_err(|error| Ec2Error::ClientAddress { detail: error.to_string() });
     }
     let url = std::env::var("CLOUDIST_CHECKIP_URL").unwrap_or_else(|_| WHO_AM_I.into());
-    let asked = async {
-        let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
-        client.get(&url).send().await?.error_for_status()?.text().await
-    };
-    let text = asked.await.map_err(|error| Ec2Error::ClientAddress { detail: crate::text::chain(&error) })?;
+    let text = https::text(&url, PATIENCE)
+        .await
+        .map_err(|error| Ec2Error::ClientAddress { detail: crate::text::chain(&error) })?;
     let text = text.trim();
     text.parse().map_err(|_| Ec2Error::ClientAddress { detail: format!("{url} answered {text:?}") })
 }

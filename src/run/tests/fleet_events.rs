@@ -178,6 +178,8 @@ impl TestRun<'_> {
                 }
             }
             FromRunner::Results { worker, tests, told } => self.on_results(machine, worker, tests, &told, blob),
+            FromRunner::Late { worker, file, index, .. }
+                if self.dropped.contains(&(WorkerId(worker), test_id((file, index)))) => {}
             FromRunner::Late { worker, file, index, failed, seconds } => {
                 if failed > 0 {
                     self.will_be_looked_at(WorkerId(worker), test_id((file, index)));
@@ -196,6 +198,11 @@ impl TestRun<'_> {
                 let tests = tests.into_iter().map(test_id).collect();
                 let files = files.into_iter().map(FileId).collect();
                 let _ = self.input(Input::Returned { worker: WorkerId(worker), tests, files });
+            }
+            FromRunner::NotPreloaded { module, reason } => {
+                if self.not_preloaded.insert(module.clone()) {
+                    self.note(Level::Warning, format!("{module} is imported by each worker: {reason}"), None);
+                }
             }
             FromRunner::Event { worker, kind } => self.tell_plugin(&ToPlugin::Event { worker, kind }, blob),
             FromRunner::Output { worker: Some(worker), stream, .. } => {
@@ -304,7 +311,10 @@ impl TestRun<'_> {
                         self.memory.finished(test, name, told, seconds, ran);
                     }
                 }
-                Verdict::Stale => drop.push(position as u32),
+                Verdict::Stale => {
+                    self.dropped.insert((WorkerId(worker), test));
+                    drop.push(position as u32);
+                }
             }
         }
         self.workers.worked(WorkerId(worker));

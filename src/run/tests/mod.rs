@@ -79,6 +79,8 @@ pub struct Rules {
     pub continue_on_collection_errors: bool,
     /// For how long machines stay on which something failed.
     pub keep_on_failure: Option<Duration>,
+    /// Whether a test that takes far too long is tried a second time elsewhere.
+    pub speculate: bool,
     /// Whether the local pytest is told how far it is.
     pub progress: bool,
 }
@@ -93,6 +95,7 @@ impl Rules {
             maxfail: (hello.maxfail > 0).then_some(hello.maxfail),
             continue_on_collection_errors: hello.continue_on_collection_errors,
             keep_on_failure: settings.keep_on_failure,
+            speculate: settings.speculate,
             progress: settings.progress != Showing::Off,
         }
     }
@@ -126,6 +129,10 @@ pub struct TestRun<'a> {
     last_trouble: Option<RunError>,
     lost: usize,
     counted: usize,
+    /// Results that came when there was another already.
+    dropped: BTreeSet<(WorkerId, TestId)>,
+    /// Modules of which it has been told that machines can't import them once and for all.
+    not_preloaded: BTreeSet<String>,
     /// Machines that could not be leased, each with what helps.
     unsaid: Vec<(String, String)>,
     budget_spent: bool,
@@ -169,6 +176,8 @@ impl<'a> TestRun<'a> {
             last_trouble: None,
             lost: 0,
             counted: 0,
+            dropped: BTreeSet::new(),
+            not_preloaded: BTreeSet::new(),
             unsaid: Vec::new(),
             budget_spent: false,
             outlook: Outlook::default(),
@@ -266,6 +275,7 @@ impl<'a> TestRun<'a> {
                 scheduler::CollectionErrors::Stop
             },
             planned_workers: self.rules.workers,
+            speculate: self.rules.speculate,
             expected: self.memory.expected(),
         });
         let now = self.now();

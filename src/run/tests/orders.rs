@@ -28,14 +28,19 @@ impl TestRun<'_> {
         match action {
             Action::Run { worker, file, work } => self.run_on(worker, file, work),
             Action::Recall { worker, count } => self.tell_worker(worker, Command::Recall { worker, count }),
-            Action::CloseWorker { worker } => self.tell_worker(worker, Command::Close(worker)),
+            Action::CloseWorker { worker, interrupt } => {
+                self.tell_worker(worker, Command::Close { worker, interrupt });
+            }
             Action::CollectionComplete { tests } => {
                 self.record(|| What::CollectionComplete { tests });
                 self.tell_plugin(&ToPlugin::CollectionComplete { total: tests }, Bytes::new());
             }
             Action::GiveUp { subject, reason } => self.give_up(subject, reason),
             Action::Abort => self.abort(),
-            Action::Finished { .. } => self.finished = true,
+            Action::Finished { .. } => {
+                self.finished = true;
+                self.tell_of_second_tries();
+            }
         }
     }
 

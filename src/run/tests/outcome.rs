@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{RunError, TestRun};
+use crate::{protocol::bridge::Level, scheduler::Scheduler, text};
 
 #[derive(Debug)]
 pub enum Ending {
@@ -22,6 +23,17 @@ pub struct Summary {
 }
 
 impl TestRun<'_> {
+    /// What came of tests that were tried a second time.
+    pub(super) fn tell_of_second_tries(&self) {
+        let Some(tried) = self.scheduler.as_ref().map(Scheduler::speculated).filter(|tried| tried.begun > 0) else {
+            return;
+        };
+        let begun = text::counted(tried.begun as usize, "test");
+        let text =
+            format!("{begun} took far longer than expected and had a second try, which ended first for {}", tried.won);
+        self.note(Level::Info, text, None);
+    }
+
     pub(super) fn ending(self) -> Result<Ending, RunError> {
         let summary = Summary {
             tests: self.counted,

@@ -112,6 +112,25 @@ fn heavy_tails_beat_a_fixed_split() {
 }
 
 #[test]
+fn a_slow_machine_costs_no_more_than_a_second_try() {
+    let suite = Suite::even(12, 4, Duration::from_millis(5), Duration::from_secs(2));
+    let run = |speculate: bool| {
+        let mut plan = Plan::calm(suite.clone(), Mode::Test, Collect::Stream, WORKERS);
+        plan.machines[3].slowness = 30;
+        plan.config.speculate = speculate;
+        let course = World::new(plan).run().0;
+        assert_eq!(course.ending, Ending::Complete);
+        course
+    };
+    let (plain, speculating) = (run(false), run(true));
+    println!("{:?} without, {:?} with a second try", plain.took, speculating.took);
+    // Three rounds of tests, and a second try of the one on the slow machine that begins after twice its time.
+    assert!(plain.took >= Duration::from_secs(60));
+    assert!(speculating.took < Duration::from_secs(10), "{:?}", speculating.took);
+    assert_eq!((speculating.speculated.begun, speculating.speculated.won), (1, 1));
+}
+
+#[test]
 fn imports_are_not_repeated_without_need() {
     let suite = Suite::even(64, 20, Duration::from_millis(200), Duration::from_millis(5));
     let took = course(&suite, Mode::Test, Collect::Stream);

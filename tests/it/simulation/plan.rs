@@ -62,6 +62,7 @@ pub fn config(mode: Mode, collect: Collect, workers: u32) -> Config {
         maxfail: None,
         collection_errors: CollectionErrors::Stop,
         planned_workers: workers,
+        speculate: false,
         expected: None,
     }
 }
@@ -120,6 +121,7 @@ impl Plan {
         let mut config = config(mode, *dice.pick(&[Collect::First, Collect::Stream]), planned);
         config.chunks_per_worker = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 4]));
         config.maxfail = NonZeroU32::new(*dice.pick(&[0, 0, 0, 1, 5]));
+        config.speculate = dice.chance(0.5);
         config.collection_errors = *dice.pick(&[CollectionErrors::Stop, CollectionErrors::Continue]);
         let mut mishaps = Self::mishaps(&mut dice, &machines, workers);
         mishaps.extend(Self::interruptions(&mut dice, &mut machines));

@@ -8,7 +8,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use cloudist::model::{FileId, MachineId, TestId, WorkerId};
-use cloudist::scheduler::{Action, Config, Ending, Forecast, Input, Mode, Scheduler, Slot, Time, Verdict, Work};
+use cloudist::scheduler::{
+    Action, Config, Ending, Forecast, Input, Mode, Scheduler, Slot, Speculated, Time, Verdict, Work,
+};
 
 use super::foresight::{estimates, expected, forecast};
 use super::plan::{Mishap, Plan};
@@ -35,7 +37,7 @@ enum Event {
 enum Command {
     Run(Vec<Token>),
     Recall(u32),
-    Close,
+    Close { interrupt: bool },
     Abort,
 }
 
@@ -46,6 +48,7 @@ pub struct Course {
     pub recalls: u32,
     pub runs: u32,
     pub inputs: u32,
+    pub speculated: Speculated,
     /// Of all inputs and actions, with their times.
     pub trace: u64,
 }
@@ -101,7 +104,15 @@ impl World {
             retiring: Vec::new(),
             trace: DefaultHasher::new(),
             steps: Steps::default(),
-            course: Course { ending: Ending::Stopped, took: Duration::ZERO, recalls: 0, runs: 0, inputs: 0, trace: 0 },
+            course: Course {
+                ending: Ending::Stopped,
+                took: Duration::ZERO,
+                recalls: 0,
+                runs: 0,
+                inputs: 0,
+                speculated: Speculated::default(),
+                trace: 0,
+            },
             plan,
         };
         for (number, machine) in (0..).zip(world.plan.machines.clone()) {
@@ -139,6 +150,7 @@ impl World {
             }
         }
         self.witness.run_ended(&self.scheduler, &self.workers);
+        self.course.speculated = self.scheduler.speculated();
         self.course.trace = self.trace.finish();
         (self.course, self.witness, self.steps)
     }
@@ -248,8 +260,8 @@ impl World {
                 self.course.recalls += 1;
                 self.after(self.latency(worker), Event::Command(worker, Command::Recall(count)));
             }
-            Action::CloseWorker { worker } => {
-                self.after(self.latency(worker), Event::Command(worker, Command::Close));
+            Action::CloseWorker { worker, interrupt } => {
+                self.after(self.latency(worker), Event::Command(worker, Command::Close { interrupt }));
             }
             Action::Abort => {
                 for worker in self.workers.keys().copied().collect::<Vec<_>>() {
@@ -277,8 +289,11 @@ impl World {
                 self.witness.gave_back(state, &tests);
                 self.say(worker, Input::Returned { worker, tests, files });
             }
-            Command::Close => {
+            Command::Close { interrupt } => {
                 state.closing = true;
+                if interrupt {
+                    state.activity = None;
+                }
                 self.proceed(worker);
             }
             Command::Abort => {

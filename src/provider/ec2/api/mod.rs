@@ -11,13 +11,12 @@ mod shapes;
 use std::time::Duration;
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, default_provider::region::DefaultRegionChain,
-    profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig, retry::RetryConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig,
+    retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_sdk_ec2::{Client, config::ProvideCredentials, types::Tag};
 
-use super::error::Ec2Error;
+use super::{error::Ec2Error, https};
 
 pub use images::{Baked, ImageOrder};
 pub use shapes::{
@@ -45,17 +44,20 @@ const CALL_PATIENCE: Duration = Duration::from_secs(60);
 impl Cloud {
     /// Finds credentials and region as AWS's own tools do; makes no call to EC2.
     pub async fn find(place: &Place) -> Result<Self, Ec2Error> {
+        let https = https::for_the_sdk();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(https.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
             .timeout_config(TimeoutConfig::builder().operation_timeout(CALL_PATIENCE).build());
         let mut region = place.region.clone().map(Region::new);
         if let Some(profile) = &place.profile {
             if region.is_none() {
-                region = DefaultRegionChain::builder().profile_name(profile).build().region().await;
+                let regional = aws_config::defaults(BehaviorVersion::latest()).http_client(https.clone());
+                region = regional.profile_name(profile).no_credentials().load().await.region().cloned();
             }
             // The SDK's own chain looks at AWS_ACCESS_KEY_ID first: a profile that was asked for wins over it.
             let provider = ProfileFileCredentialsProvider::builder()
-                .configure(&ProviderConfig::without_region().with_region(region.clone()))
+                .configure(&ProviderConfig::without_region().with_http_client(https).with_region(region.clone()))
                 .profile_name(profile);
             loader = loader.profile_name(profile).credentials_provider(provider.build());
         }

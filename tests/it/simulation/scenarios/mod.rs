@@ -10,6 +10,7 @@ mod endings;
 mod leaving;
 mod losses;
 mod sharing;
+mod speculation;
 
 use std::time::Duration;
 
@@ -145,5 +146,5 @@ fn recall(worker: u32, count: u32) -> Action {
 }
 
 fn close(worker: u32) -> Action {
-    Action::CloseWorker { worker: gw(worker) }
+    Action::CloseWorker { worker: gw(worker), interrupt: false }
 }
