@@ -4,13 +4,12 @@ and the tests before it, in one process.
 Plays the runner to a worker, from what its diary tells. Started by those who come to look; never during a run's work.
 """
 
-import argparse
 import json
 import os
 import sys
 
 PACKAGE = "_cloudist"
-DONE, NOT_THERE, INTERRUPTED = 0, 91, 130
+NOT_THERE, INTERRUPTED = 91, 130
 
 
 def install(directory):
@@ -30,45 +29,32 @@ def install(directory):
     return modules
 
 
-def act(options):
+def act(directory):
     """The status of what was asked for, once it has been done."""
-    modules = install(options.directory)
+    modules = install(directory)
+    from _cloudist import again_options
     from _cloudist.again_past import Gone
 
-    if options.release:
-        from _cloudist import worker_hold
-
-        worker_hold.release(options.directory)
-        return DONE
+    options = again_options.read(sys.argv[1:])
     if options.bisect:
         from _cloudist.again_bisect import bisect as doing
     elif options.judge is not None:
         from _cloudist.again_bisect import judge as doing
     else:
         from _cloudist.again_debug import debug as doing
-    modules.keep()
     try:
-        return doing(options.directory, options)
+        return doing(directory, options)
     except Gone as error:
         sys.stderr.write("cloudist: %s\n" % error)
         return NOT_THERE
+    finally:
+        modules.keep()
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="cloudist pdb")
-    parser.add_argument("directory")
-    parser.add_argument("--worker")
-    parser.add_argument("--test", dest="nodeid")
-    parser.add_argument("--again", action="store_true")
-    parser.add_argument("--alone", action="store_true")
-    parser.add_argument("--bisect", action="store_true")
-    parser.add_argument("--judge", type=int)
-    parser.add_argument("--release", action="store_true")
-    parser.add_argument("--trace", action="store_true")
-    options = parser.parse_args()
     status = NOT_THERE
     try:
-        status = act(options)
+        status = act(sys.argv[1])
         sys.stdout.flush()
     except OSError as error:
         sys.stderr.write("cloudist: %s\n" % error)

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 from .again_past import Gone, past
-from .again_worker import Screen, counted, run
+from .again_screen import Screen, counted
+from .again_worker import run
 
 BOOT = """\
 import json, sys

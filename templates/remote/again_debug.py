@@ -5,7 +5,8 @@ import sys
 from functools import partial
 
 from .again_past import Gone, past
-from .again_worker import Screen, counted, run
+from .again_screen import Screen, counted
+from .again_worker import run
 
 PASSED_NOW, FAILED_AGAIN, QUIT = 0, 1, 2
 
@@ -59,15 +60,8 @@ def where_it_arose(excinfo):
     return type(excinfo).from_exc_info((type(cause), cause, cause.__traceback__))
 
 
-def debug(directory, options):
-    if not (options.again or options.alone or options.trace):
-        from . import worker_hold
-
-        greeting = "%s as it was when it failed on %s" % (options.nodeid, options.worker)
-        name = worker_hold.place(options.worker, options.nodeid)
-        status = worker_hold.visit(directory, name, lambda: Screen(False).say(greeting))
-        if status is not None:
-            return status
+def debug(directory, options, session=None):
+    """`session` is that of a process which is a worker's already, but for the fork."""
     then = past(directory, options.worker, options.nodeid)
     if options.alone:
         then.leave_out(())
@@ -76,7 +70,7 @@ def debug(directory, options):
         tests = counted(len(then.before()))
         screen.say("%s after the %s before it on %s" % (options.nodeid, tests, options.worker))
     stop = partial(stop_there, screen=screen, trace=options.trace)
-    script, status = run(directory, then, options.worker, screen, [stop])
+    script, status = run(directory, then, options.worker, screen, [stop], session)
     if status == QUIT and not script.problem:
         return QUIT
     if script.failed is None:

@@ -13,7 +13,9 @@ DIRECTORY = "diary"
 
 
 class Diary:
-    def __init__(self, side, session, sources):
+    def __init__(self, side, session, sources, failed):
+        """`failed` is called once, when the first thing has."""
+        self._failed = failed
         self._directory = os.path.join(side, DIRECTORY)
         remove(os.fsencode(self._directory))
         os.makedirs(self._directory, 0o700)
@@ -22,6 +24,8 @@ class Diary:
         self._known = {}
         self._write("session.json", session)
         self._write("sources.json", sources)
+        with self._open("guest.py") as file:
+            file.write(sources["worker_guest"].encode("utf-8"))
 
     def _write(self, name, value):
         with self._open(name) as file:
@@ -39,6 +43,7 @@ class Diary:
         for index, (nodeid, k) in enumerate(names):
             self._names[file, index] = (nodeid, k)
         self._note(worker, [self._spec(worker, file, spec), {"collected": file, "errors": errors}])
+        self._tell_of(errors)
 
     def ran(self, worker, tests, specs, names):
         """`tests`: file, index, failures."""
@@ -48,10 +53,17 @@ class Diary:
             nodeid, k = self._names.get((file, index)) or names[file][index]
             lines.append({"ran": [file, index, nodeid, k], "failed": bool(failed)})
         self._note(worker, lines)
+        self._tell_of(any(failed for _, _, failed in tests))
 
     def failed_late(self, worker, file, index):
         """The end of its teardown, after its result."""
         self._note(worker, [{"late": [file, index]}])
+        self._tell_of(True)
+
+    def _tell_of(self, failure):
+        if failure and self._failed is not None:
+            failed, self._failed = self._failed, None
+            failed()
 
     def _spec(self, worker, file, spec):
         known = self._known.setdefault(worker, set())

@@ -15,6 +15,8 @@ from .workers import Worker
 from .zygote import Zygote, environment, interpreter_environment
 
 KILL_AFTER = 5.0
+# How long the end of a run waits for the process that waits for visitors to be there.
+SUMMONED = 1.0
 
 
 class Pool:
@@ -29,7 +31,7 @@ class Pool:
         self._zygote = None
         self._fits = False
         self._waiting = []
-        self._aborting = False
+        self._aborting = self._summoned = False
         runner.processes.on_stranger = self._stranger_ended
 
     def names_of(self, file):
@@ -49,11 +51,10 @@ class Pool:
         self._session = header["session"]
         self._count = header["count"]
         if self._session.get("remember") and self.runner.tree:
-            if self._session.get("hold"):
-                # Those who hold a failure see by its end that the run is over.
-                self.life, self._living = os.pipe()
+            # Those who wait for visitors see by its end that the run is over.
+            self.life, self._living = os.pipe()
             session = dict(self._described(), code=self.runner.code)
-            self.diary = Diary(self.runner.tree + SIDE, session, self.runner.sources)
+            self.diary = Diary(self.runner.tree + SIDE, session, self.runner.sources, self._stand_by)
         for number in header["workers"]:
             self.spawn(number)
 
@@ -123,6 +124,18 @@ class Pool:
             self._fail(self._workers[header["worker"]], "fork", header["message"])
         elif kind == "ended":
             self._ended(header["pid"], header["status"])
+        elif kind == "standing":
+            self._summoned = False
+            self.runner.processes.spare(header["pid"])
+
+    def _stand_by(self):
+        """Something has failed: there is pytest for those who come to see it once more."""
+        if self._zygote is not None and not self._zygote.broken:
+            self._summoned = True
+            self._zygote.request({"t": "standby"}, [os.dup(self.life)])
+
+    def holds(self):
+        return bool(self._session.get("hold"))
 
     def _leave_out(self, zygote, kind, header):
         """A module is imported by each worker after all."""
@@ -185,6 +198,7 @@ class Pool:
         """Lets the zygote end in order; tells which process that is."""
         if self._zygote is None:
             return None
+        self._zygote.listen(lambda: not self._summoned, SUMMONED)
         self._zygote.close()
         return self._zygote.pid
 

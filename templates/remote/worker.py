@@ -204,6 +204,22 @@ class Zygote:
             importlib.import_module(PACKAGE + ".worker_preload").forked()
         return module.work(number, self._session, self._basetemp, channel, further)
 
+    def _on_standby(self, header):
+        (life,), self._link.descriptors = self._link.descriptors[:1], self._link.descriptors[1:]
+        pid = os.fork()
+        if pid == 0:
+            return lambda: self._stand_by(life)
+        os.close(life)
+        self._link.send({"t": "standing", "pid": pid})
+
+    def _stand_by(self, life):
+        signal.set_wakeup_fd(-1)
+        self._link.close()
+        os.close(self._woken)
+        importlib.import_module(PACKAGE + ".worker_garbage").thaw_when_looked_at()
+        gc.enable()
+        return importlib.import_module(PACKAGE + ".worker_standby").serve(self._session, self._modules, life)
+
     def _reap(self):
         try:
             os.read(self._woken, 4096)
@@ -259,6 +275,9 @@ class Modules:
     def keep(self):
         if self._compiled is not None:
             self._compiled.keep()
+
+    def add(self, sources):
+        self._sources.update(sources)
 
     def find_spec(self, name, path=None, target=None):
         package, _, module = name.rpartition(".")

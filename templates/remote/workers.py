@@ -53,7 +53,7 @@ class Worker:
             theirs.append(writer)
         if deadline is not None:
             theirs.append(os.dup(deadline.descriptor))
-        if pool.life is not None:
+        if pool.holds():
             theirs.append(os.dup(pool.life))
         self.descriptors = theirs
         self._lingered, self._last_read = False, 0.0

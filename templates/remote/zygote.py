@@ -4,8 +4,10 @@ Requests go out with the descriptors that belong to them. Never decides what to 
 """
 
 import os
+import select
 import socket
 import struct
+import time
 
 from .runner import Frames, frame, read_some
 from .workers import STDERR_BYTES, last_lines
@@ -93,12 +95,23 @@ class Zygote:
         self._loop.on_writable(self._socket.fileno(), None)
 
     def _read(self):
+        """False at its end."""
         data = read_some(self._socket.fileno())
         if data:
             for header, _ in self._frames.feed(data):
                 self._pool.heard(self, header)
         elif data is not None:
             self._loop.on_readable(self._socket.fileno(), None)
+        return data != b""
+
+    def listen(self, until, seconds):
+        """Hears what it says, outside of the loop."""
+        ends = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while not until() and poll.poll(max(0, ends - time.monotonic()) * 1000):
+            if not self._read():
+                return
 
     def _read_errors(self):
         data = read_some(self._errors)

@@ -32,6 +32,15 @@ POLLUTED = """
     def test_after():
         pass
 """
+SEND_HOME = """
+import os, socket
+base, trees, within = os.getcwd().partition("/trees/")
+os.chdir(base + trees + within.partition("/")[0] + ".cloudist/diary")
+waiting = socket.socket(socket.AF_UNIX)
+waiting.connect("held-standby")
+waiting.sendall(b"end")
+assert waiting.recv(1) == b""
+"""
 ALONE = ["-n", "1", "--keep-on-failure"]
 PLAIN = ["--", "-p", "no:randomly"]
 
@@ -67,6 +76,16 @@ def test_the_debugger_comes_up_where_the_test_fails_after_what_ran_before_it(
     terminal.expect_exact("(Pdb) ")
     terminal.sendeof()
     assert ended(terminal) == 2
+
+
+def test_where_nothing_waits_for_those_who_come_it_begins_from_nothing(
+    polluted: pathlib.Path, cloudist: Tool
+) -> None:
+    cloudist("exec", "--", "python3", "-c", SEND_HOME, cwd=polluted).check(0)
+    done = cloudist("pdb", cwd=polluted, input=b"p value\nc\n").check(1)
+    assert "(Pdb) {'seen': [3, 11]}" in done.out
+    done = cloudist("pdb", "--alone", cwd=polluted, input=b"").check(0)
+    assert "it passed this time" in done.err
 
 
 def test_a_search_is_broken_off_by_ctrl_c(polluted: pathlib.Path, cloudist: Tool) -> None:
@@ -308,7 +327,9 @@ BROKEN = {
 }
 
 
-def test_a_file_that_could_not_be_imported_is_gone_into(place: Place, cloudist: Tool, project: Project) -> None:
+def test_a_file_that_could_not_be_imported_is_gone_into(
+    place: Place, cloudist: Tool, project: Project
+) -> None:
     root = project(BROKEN)
     done = cloudist("pytest", *place.arguments, *ALONE, *PLAIN, cwd=root).check(2)
     assert "`cloudist pdb` steps into it" in done.err

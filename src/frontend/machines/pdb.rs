@@ -1,6 +1,6 @@
 //! `cloudist pdb` and `cloudist bisect`: into a test that failed, or an import, on the machine that was kept for it.
 //!
-//! Finds the failure that is meant and the machine that remembers it; what happens there is said by `again.py`.
+//! Finds the failure that is meant and the machine that remembers it; what happens there is said by `worker_guest.py` and `again.py`.
 
 use std::io::{self, IsTerminal};
 
@@ -15,8 +15,7 @@ use crate::{
 };
 
 /// Reads its own source from what the run has left on the machine.
-const BOOT: &str =
-    r#"import json,sys;exec(compile(json.load(open(sys.argv[1]+"/sources.json"))["again"],"<cloudist again>","exec"))"#;
+const BOOT: &str = r#"import sys;exec(compile(open(sys.argv[1]+"/guest.py").read(),"<cloudist guest>","exec"))"#;
 /// What a machine remembers of its workers lies there, beside the project.
 pub const DIARY: &str = "diary";
 /// So many are listed.
@@ -51,7 +50,7 @@ async fn enter(test: Option<&str>, options: &[String], terminal: bool) -> Result
     exec::run(failed.place, &words, terminal).await
 }
 
-/// What begins `again.py` on a machine.
+/// What begins `worker_guest.py` on a machine.
 fn words(ground: &GroundInfo) -> Vec<String> {
     vec![ground.python.clone(), "-c".into(), BOOT.into(), ground.beside(DIARY)]
 }
