@@ -18,8 +18,13 @@ use super::time::Time;
 
 /// Whoever is above its share by less than one in so many parts of it keeps what it has.
 const GRAINS: u32 = 512;
+/// Among so many of the longest tests of a worker it is looked for one that may change places with another.
+const MOST_SWAPS: usize = 8;
 /// So many tests are moved in one step at most; the rest follows in the next.
-const MOST_MOVES: u32 = 300;
+const MOST_MOVES: u32 = 200;
+
+/// A test and how long it takes.
+type Timed = (Duration, TestId);
 
 /// What has been moved to whom.
 #[derive(Clone, Debug, Default)]
@@ -146,9 +151,13 @@ impl Scheduler {
             if most <= balance.share + balance.share / GRAINS {
                 return;
             }
-            match self.to_move(balance, from, to) {
-                Some(test) => self.move_test(balance, from, to, test),
-                None => balance.loads.leave(from),
+            if let Some(test) = self.to_move(balance, from, to) {
+                self.move_test(balance, from, to, test);
+            } else if let Some((given, taken)) = self.to_swap(balance, from, to) {
+                self.move_test(balance, from, to, given);
+                self.move_test(balance, to, from, taken);
+            } else {
+                balance.loads.leave(from);
             }
         }
     }
@@ -165,6 +174,25 @@ impl Scheduler {
         });
         let helps = |&(took, test): &(Duration, TestId)| least + self.price(balance, to, test) + took + grain < most;
         fits.or_else(|| self.pool.shortest_of(from, room)).filter(helps)
+    }
+
+    /// Two tests that make the longer of two loads shorter if they change places.
+    fn to_swap(&self, balance: &Balance, from: WorkerId, to: WorkerId) -> Option<(Timed, Timed)> {
+        let (most, least, grain) = (balance.loads.of(from), balance.loads.of(to), balance.share / GRAINS);
+        let half = most.saturating_sub(least) / 2;
+        let mut best: Option<(Duration, (Timed, Timed))> = None;
+        for given in self.pool.longer_than(from, half).rev().take(MOST_SWAPS) {
+            let less = given.0.saturating_sub(half);
+            for taken in self.pool.longest_of(to, less).into_iter().chain(self.pool.shortest_of(to, less)) {
+                let ours = (most + taken.0 + self.price(balance, from, taken.1)).saturating_sub(given.0);
+                let theirs = (least + given.0 + self.price(balance, to, given.1)).saturating_sub(taken.0);
+                let longer = ours.max(theirs);
+                if longer + grain < most && best.as_ref().is_none_or(|&(known, _)| longer < known) {
+                    best = Some((longer, (given, taken)));
+                }
+            }
+        }
+        best.map(|(_, swap)| swap)
     }
 
     /// What it costs a worker to get at a test, unless another of its file has been moved there.

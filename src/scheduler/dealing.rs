@@ -3,14 +3,12 @@
 //! Says which files are collected for the sake of their tests alone, and keeps those for whoever has imported them. Gives no test out; how
 //! they are shared is told in `balance`.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::model::{FileId, TestId, WorkerId};
 
 use super::balance::Moves;
 use super::grouping::{Grouping, ParcelId, Parting};
-use super::pool::Rank;
 use super::time::Time;
 use super::unread::Weight;
 use super::{Phase, Scheduler};
@@ -19,7 +17,7 @@ use super::{Phase, Scheduler};
 pub(super) const PARTS: u32 = 8;
 /// A file is dealt out if its tests, or one of them, take more than one in so many parts of a worker's share.
 const DEALT: u32 = 4;
-/// What has newly joined is considered once it is one in so many of all.
+/// What has newly joined is considered once it is one in so many of all, or nobody else is expected.
 const NEWCOMERS: u32 = 16;
 /// Parcels that are dealt are numbered from here, beyond those of files.
 const FIRST_PARCEL: u32 = 1 << 31;
@@ -119,21 +117,17 @@ impl Scheduler {
         for file in std::mem::take(&mut self.dealing.fresh) {
             let Some(record) = self.catalog.file(file).filter(|_| self.pools()) else { continue };
             let count = u32::try_from(record.tests.len()).unwrap_or(u32::MAX);
-            let long = self.share().filter(|_| self.divides()).map(|share| share / PARTS);
-            for test in (0..count).map(|index| TestId { file, index }) {
-                let is_long = |&took: &Duration| long.is_some_and(|long| took > long) && !self.is_apart(test);
-                match self.catalog.estimate(test).filter(is_long) {
-                    Some(took) => {
-                        let home = self.home(file).map(|home| home.worker);
-                        let parcel = self.dealing.new_parcel();
-                        self.pool.put_ranked(parcel, Rank::Dealt(Reverse(took)), home, test, Some(took));
-                        self.touched.extend(home);
-                    }
-                    None => self.pool_test(test),
-                }
+            for index in 0..count {
+                self.pool_test(TestId { file, index });
             }
             self.dealing.unbalanced = true;
         }
+    }
+
+    /// How long a test takes that begins before others.
+    pub(super) fn long(&self, test: TestId) -> Option<Duration> {
+        let took = self.catalog.estimate(test).filter(|_| self.divides())?;
+        (took > self.share()? / PARTS).then_some(took)
     }
 
     /// Whether what this worker would be given next is long, and may go to another yet.
@@ -146,8 +140,9 @@ impl Scheduler {
 
     /// Whether it is time to weigh what workers have against each other: not while tests are yet to be dealt, nor for every newcomer.
     pub(super) fn is_unbalanced(&self) -> bool {
-        let many_newcomers = self.dealing.newcomers > self.fleet.serving / NEWCOMERS;
-        let is_news = self.dealing.unbalanced || many_newcomers;
+        let newcomers = self.dealing.newcomers;
+        let are_many = newcomers * NEWCOMERS >= self.fleet.serving || self.fleet.serving == self.config.planned_workers;
+        let is_news = self.dealing.unbalanced || (newcomers > 0 && are_many);
         is_news
             && self.divides()
             && self.phase == Phase::Running

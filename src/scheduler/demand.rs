@@ -11,13 +11,15 @@ use super::fleet::{Need, Worker};
 use super::grouping::Parting;
 use super::pace::Load;
 use super::queue::{Entry, Step, Unit};
-use super::{HORIZON, MOST_WAITING, Phase, Scheduler};
+use super::time::Time;
+use super::{HORIZON, LEAD, MOST_WAITING, Phase, Scheduler};
 
 impl Scheduler {
     pub(super) fn need(&self, worker: WorkerId, state: &Worker) -> Need {
         match state.queue.len() {
             0 => Need::Idle,
             _ if self.is_awaited(state) => Need::Nothing,
+            1 if self.is_at_length(state) > self.now => Need::Later(self.is_at_length(state)),
             _ if self.wants_more(worker, state) => Need::Low,
             _ => Need::Nothing,
         }
@@ -28,6 +30,13 @@ impl Scheduler {
         let head = state.queue.head();
         let collects = head.filter(|head| head.step == Step::Collect && !self.catalog.executes(head.file));
         self.phase == Phase::Running && collects.is_some()
+    }
+
+    /// Until when the worker is busy with a test that is known to take long, so that nothing needs to wait behind it yet: what waits there
+    /// can't be given to others without asking.
+    fn is_at_length(&self, state: &Worker) -> Time {
+        let estimate = self.head_estimate(state).filter(|_| self.divides()).unwrap_or_default();
+        state.head_since + estimate.saturating_sub(LEAD)
     }
 
     /// One thing at work and one waiting is the least; many short ones wait up to the horizon, while there are many.

@@ -67,6 +67,7 @@ pub(super) struct Worker {
     /// Files that its process is known to have imported.
     pub imported: BTreeSet<FileId>,
     due: Option<Due>,
+    later: Option<Time>,
 }
 
 /// When it begins to pay to take work from a worker. Ordered: the earliest is the most worthwhile.
@@ -94,6 +95,8 @@ impl Worker {
 pub(super) enum Need {
     Idle,
     Low,
+    /// It is low from then on, if nothing happens before.
+    Later(Time),
     Nothing,
 }
 
@@ -108,6 +111,8 @@ pub(super) struct Fleet {
     pub idle: BTreeSet<WorkerId>,
     pub low: BTreeSet<WorkerId>,
     victims: BTreeSet<(Due, WorkerId)>,
+    /// Workers that will be low, by when.
+    later: BTreeSet<(Time, WorkerId)>,
     /// Workers of which it has to be found out anew when others may take from them.
     pub unweighed: BTreeSet<WorkerId>,
     /// Recalls that idle workers wait for, by the end of their patience.
@@ -260,6 +265,7 @@ impl Fleet {
             swept: false,
             imported: BTreeSet::new(),
             due: None,
+            later: None,
         };
         self.workers.insert(worker, fresh);
         self.machines.entry(machine).or_default().insert(worker);
@@ -329,6 +335,17 @@ impl Fleet {
         let (idle, low) = (&mut self.idle, &mut self.low);
         let _ = if need == Need::Idle { idle.insert(worker) } else { idle.remove(&worker) };
         let _ = if need == Need::Low { low.insert(worker) } else { low.remove(&worker) };
+        let Some(state) = self.workers.get_mut(&worker) else { return };
+        let later = if let Need::Later(at) = need { Some(at) } else { None };
+        if let Some(before) = std::mem::replace(&mut state.later, later) {
+            self.later.remove(&(before, worker));
+        }
+        self.later.extend(later.map(|at| (at, worker)));
+    }
+
+    /// When the next worker becomes low.
+    pub fn first_later(&self) -> Option<(Time, WorkerId)> {
+        self.later.first().copied()
     }
 
     /// An idle worker: one that has imported this file, if such a one is among the first.

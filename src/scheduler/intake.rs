@@ -2,6 +2,7 @@
 //!
 //! Brings the books up to date; who gets work next is decided afterwards, in `dispatch`.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::model::{FileId, MachineId, TestId, WorkerId};
 use super::catalog::{Place, Process, Stage};
 use super::fleet::Status;
 use super::grouping::{ParcelId, Parting};
+use super::pool::Rank;
 use super::queue::{Entry, Removed, Step, Tie, UnitId};
 use super::time::Time;
 use super::{Action, Collect, CollectionErrors, Forecast, GiveUpReason, Phase, Scheduler, Subject, Verdict};
@@ -326,8 +328,13 @@ impl Scheduler {
             return self.put_apart(test);
         }
         let home = self.home(test.file).map(|home| home.worker).or_else(|| self.keeper(test.file));
-        let parcel = self.parcel(test);
-        self.pool.put(parcel, home, test, self.catalog.estimate(test));
+        match self.long(test) {
+            Some(took) => {
+                let parcel = self.dealing.new_parcel();
+                self.pool.put_ranked(parcel, Rank::Dealt(Reverse(took)), home, test, Some(took));
+            }
+            None => self.pool.put(self.parcel(test), home, test, self.catalog.estimate(test)),
+        }
         self.touched.extend(home);
     }
 

@@ -52,6 +52,8 @@ pub use time::Time;
 /// How much work a worker is kept supplied with, so that it never waits for an answer: the longest round trip that is
 /// hidden entirely.
 const HORIZON: Duration = Duration::from_millis(200);
+/// How long before the end of a test that is known to take long the next one is given out.
+const LEAD: Duration = Duration::from_millis(400);
 /// No worker has more waiting than this for the sake of the horizon alone.
 const MOST_WAITING: u32 = 512;
 /// How long idle workers wait at least for the answer to a recall before they turn to somebody else.
@@ -79,6 +81,8 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     config: Config,
+    /// The time of the last input.
+    now: Time,
     grouping: Grouping,
     owners: Owners,
     phase: Phase,
@@ -112,6 +116,7 @@ impl Scheduler {
         Scheduler {
             grouping,
             pool: Pool::new(owners.copies, grouping.parting() == Parting::Divisible && config.mode == Mode::Test),
+            now: Time::START,
             owners,
             apart: Apart::default(),
             config,
@@ -133,8 +138,13 @@ impl Scheduler {
 
     /// Takes note of `input`; the actions that follow from it are polled. `now` must not go backwards.
     pub fn handle(&mut self, now: Time, input: Input) -> Verdict {
+        self.now = now;
         if let Phase::Over(_) = self.phase {
             return self.handle_after_end(input);
+        }
+        while let Some((_, worker)) = self.fleet.first_later().filter(|&(at, _)| at <= now) {
+            self.touched.insert(worker);
+            self.refile(worker);
         }
         let verdict = match input {
             Input::FilesFound(count) => self.files_found(count),
@@ -177,12 +187,16 @@ impl Scheduler {
 
     /// When [`Input::Tick`] is due, unless something else happens before.
     pub fn next_deadline(&self) -> Option<Time> {
-        if matches!(self.phase, Phase::Over(_)) || self.fleet.idle.is_empty() {
+        if matches!(self.phase, Phase::Over(_)) {
             return None;
+        }
+        let later = self.fleet.first_later().map(|(at, _)| at);
+        if self.fleet.idle.is_empty() {
+            return later;
         }
         let due = self.fleet.first_victim().filter(|_| self.fleet.unserved() > 0);
         let due = due.map(|(due, _)| Time::from_micros(u64::try_from(due.0).unwrap_or(0)));
-        due.into_iter().chain(self.fleet.first_promise()).chain(self.speculation.due).min()
+        due.into_iter().chain(self.fleet.first_promise()).chain(self.speculation.due).chain(later).min()
     }
 
     /// What a worker is at, as far as is known: a file that it collects, or one of its tests.

@@ -149,7 +149,7 @@ impl Pool {
     }
 
     /// Tests that are kept for this worker and take longer.
-    pub fn longer_than(&self, home: WorkerId, least: Duration) -> impl Iterator<Item = (Duration, TestId)> {
+    pub fn longer_than(&self, home: WorkerId, least: Duration) -> impl DoubleEndedIterator<Item = (Duration, TestId)> {
         let shelf = self.shelves.get(&Some(home)).into_iter();
         shelf.flat_map(move |shelf| shelf.by_length.range((Excluded((least, LAST)), Unbounded))).map(|(&key, _)| key)
     }

@@ -86,7 +86,7 @@ impl Scheduler {
     }
 
     /// How long the worker is expected to take for the test that it is at.
-    fn head_estimate(&self, state: &Worker) -> Option<Duration> {
+    pub(super) fn head_estimate(&self, state: &Worker) -> Option<Duration> {
         let head = state.queue.head()?;
         let Step::Test(index) = head.step else { return None };
         let imported = state.imported.contains(&head.file);

@@ -111,7 +111,7 @@ class Zygote:
 
     def _preload(self):
         """Imports what workers needn't import, each for itself."""
-        names = self._session["preload"]
+        names = self._session.get("preload")
         if names:
             module = importlib.import_module(PACKAGE + ".worker_preload")
             try:
@@ -200,7 +200,7 @@ class Zygote:
             os.close(descriptor)
         module = importlib.import_module(PACKAGE + ".worker_process")
         channel = module.Channel(tokens, results, control)
-        if self._session["preload"]:
+        if self._session.get("preload"):
             importlib.import_module(PACKAGE + ".worker_preload").forked()
         return module.work(number, self._session, self._basetemp, channel, further)
 

@@ -23,6 +23,8 @@ pub enum Outcome {
 }
 
 pub struct Witness {
+    /// Whether some tests don't run beside others.
+    marked: bool,
     /// Look at everything after every input.
     pub thorough: bool,
     /// Look at every worker after every event.
@@ -70,6 +72,7 @@ impl Witness {
         let checked = orderly && shared;
         Witness {
             thorough: plan.suite.tests().count() < 1_000,
+            marked: !unmarked,
             watches_idlers: true,
             outcomes: BTreeMap::new(),
             file_outcomes: BTreeMap::new(),
@@ -250,6 +253,9 @@ impl Witness {
 
     /// A serial test runs beside no other serial one, an exclusive one beside none on its machine.
     pub fn check_company(&self, test: TestId, worker: WorkerId, workers: &BTreeMap<WorkerId, Worker>) {
+        if !self.marked {
+            return;
+        }
         let marks = self.plan.suite.test(test).marks;
         let machine = workers[&worker].machine;
         for other in workers.values().filter(|other| other.id != worker && other.state == State::Up) {

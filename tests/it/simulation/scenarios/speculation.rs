@@ -16,7 +16,7 @@ impl Story {
         story
     }
 
-    fn is_tried_again(mut self) -> Self {
+    fn tried_again(mut self) -> Self {
         assert_eq!(self.wakes(), [run(1, 0, [0])]);
         assert_eq!(self.scheduler.next_deadline(), None);
         self
@@ -45,7 +45,7 @@ fn only_when_it_is_asked_for() {
 
 #[test]
 fn the_second_try_counts_if_it_ends_first() {
-    let mut story = Story::straggles(&[]).is_tried_again();
+    let mut story = Story::straggles(&[]).tried_again();
     assert_eq!(story.finishes(1, test(0, 0)), [interrupt(0), close(1), OVER]);
     assert_eq!(story.verdict, Verdict::Accepted);
     story.finishes(0, test(0, 0));
@@ -55,7 +55,7 @@ fn the_second_try_counts_if_it_ends_first() {
 
 #[test]
 fn it_counts_for_nothing_if_it_does_not() {
-    let mut story = Story::straggles(&[]).is_tried_again();
+    let mut story = Story::straggles(&[]).tried_again();
     assert_eq!(story.finishes(0, test(0, 0)), [close(0), interrupt(1), OVER]);
     story.finishes(1, test(0, 0));
     assert_eq!(story.verdict, Verdict::Stale);
@@ -64,17 +64,17 @@ fn it_counts_for_nothing_if_it_does_not() {
 
 #[test]
 fn if_a_machine_is_lost_the_other_try_goes_on() {
-    let mut story = Story::straggles(&[]).is_tried_again();
+    let mut story = Story::straggles(&[]).tried_again();
     assert_eq!(story.loses(HERE), []);
     assert_eq!(story.finishes(1, test(0, 0)), [close(1), OVER]);
-    let mut story = Story::straggles(&[]).is_tried_again();
+    let mut story = Story::straggles(&[]).tried_again();
     assert_eq!(story.loses(THERE), []);
     assert_eq!(story.finishes(0, test(0, 0)), [close(0), OVER]);
 }
 
 #[test]
 fn if_both_machines_are_lost_it_is_begun_anew() {
-    let mut story = Story::straggles(&[]).is_tried_again();
+    let mut story = Story::straggles(&[]).tried_again();
     story.loses(HERE);
     story.loses(THERE);
     assert_eq!(story.joins(2, MachineId(2)), [run(2, 0, [0])]);
@@ -83,14 +83,14 @@ fn if_both_machines_are_lost_it_is_begun_anew() {
 
 #[test]
 fn a_process_that_a_try_ends_is_the_outcome() {
-    let mut story = Story::straggles(&[]).is_tried_again();
+    let mut story = Story::straggles(&[]).tried_again();
     assert_eq!(story.dies(1, Some(test(0, 0)), None), [interrupt(0), OVER]);
     assert_eq!(story.verdict, Verdict::Accepted);
 }
 
 #[test]
 fn one_that_cannot_be_found_elsewhere_is_waited_for() {
-    let mut story = Story::straggles(&[]).is_tried_again();
+    let mut story = Story::straggles(&[]).tried_again();
     assert_eq!(story.tell(Input::Missing { worker: gw(1), tests: vec![test(0, 0)] }), []);
     assert_eq!(story.scheduler.next_deadline(), None);
     assert_eq!(story.finishes(0, test(0, 0)), [close(0), close(1), OVER]);
