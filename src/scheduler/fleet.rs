@@ -90,6 +90,32 @@ impl Worker {
     }
 }
 
+/// Workers are numbered on from 0, so their numbers find them.
+#[derive(Clone, Debug, Default)]
+struct ByNumber(Vec<Option<Worker>>);
+
+impl ByNumber {
+    fn get(&self, worker: WorkerId) -> Option<&Worker> {
+        self.0.get(worker.0 as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
+        self.0.get_mut(worker.0 as usize)?.as_mut()
+    }
+
+    fn insert(&mut self, worker: WorkerId, state: Worker) {
+        let place = worker.0 as usize;
+        if self.0.len() <= place {
+            self.0.resize_with(place + 1, || None);
+        }
+        self.0[place] = Some(state);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
+        (0..).map(WorkerId).zip(&self.0).filter_map(|(id, worker)| Some((id, worker.as_ref()?)))
+    }
+}
+
 /// What a worker is in need of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
@@ -102,7 +128,7 @@ pub(super) enum Need {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fleet {
-    workers: BTreeMap<WorkerId, Worker>,
+    workers: ByNumber,
     machines: BTreeMap<MachineId, BTreeSet<WorkerId>>,
     /// What still comes from there was sent before.
     lost: BTreeSet<MachineId>,
@@ -126,7 +152,7 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub fn get(&self, worker: WorkerId) -> Option<&Worker> {
-        self.workers.get(&worker)
+        self.workers.get(worker)
     }
 
     pub fn live(&self, worker: WorkerId) -> Option<&Worker> {
@@ -134,7 +160,7 @@ impl Fleet {
     }
 
     pub fn live_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
-        self.workers.get_mut(&worker).filter(|state| state.status.lives())
+        self.workers.get_mut(worker).filter(|state| state.status.lives())
     }
 
     /// A worker that may be given work.
@@ -143,11 +169,11 @@ impl Fleet {
     }
 
     pub fn serving_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
-        self.workers.get_mut(&worker).filter(|state| state.status == Status::Serving)
+        self.workers.get_mut(worker).filter(|state| state.status == Status::Serving)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (WorkerId, &Worker)> {
-        self.workers.iter().map(|(&id, worker)| (id, worker))
+        self.workers.iter()
     }
 
     /// Whether this very process may be given work.
@@ -185,7 +211,7 @@ impl Fleet {
         self.set_due(worker, None);
         self.file(worker, Need::Nothing);
         self.set_status(worker, status);
-        if let Some(state) = self.workers.get_mut(&worker) {
+        if let Some(state) = self.workers.get_mut(worker) {
             state.swept = false;
         }
     }
@@ -204,7 +230,7 @@ impl Fleet {
     }
 
     pub fn employed_mut(&mut self, worker: WorkerId) -> Option<&mut Worker> {
-        self.workers.get_mut(&worker).filter(|state| matches!(state.status, Status::Serving | Status::Held))
+        self.workers.get_mut(worker).filter(|state| matches!(state.status, Status::Serving | Status::Held))
     }
 
     pub fn machines(&self) -> impl Iterator<Item = (MachineId, &BTreeSet<WorkerId>)> {
@@ -221,7 +247,7 @@ impl Fleet {
     }
 
     pub fn mark_swept(&mut self, worker: WorkerId) {
-        if let Some(state) = self.workers.get_mut(&worker) {
+        if let Some(state) = self.workers.get_mut(worker) {
             state.swept = true;
         }
     }
@@ -237,7 +263,7 @@ impl Fleet {
         if self.lost.contains(&machine) {
             return false;
         }
-        let (life, queue) = match self.workers.get_mut(&worker) {
+        let (life, queue) = match self.workers.get_mut(worker) {
             Some(known) if known.status.lives() => return false,
             Some(known) => {
                 if let Some(others) = self.machines.get_mut(&known.machine) {
@@ -281,7 +307,7 @@ impl Fleet {
     }
 
     fn set_status(&mut self, worker: WorkerId, status: Status) {
-        let Some(state) = self.workers.get_mut(&worker) else { return };
+        let Some(state) = self.workers.get_mut(worker) else { return };
         let before = std::mem::replace(&mut state.status, status);
         let count = |status: Status, wanted: Status| u32::from(status == wanted);
         self.serving = self.serving - count(before, Status::Serving) + count(status, Status::Serving);
@@ -290,11 +316,11 @@ impl Fleet {
     }
 
     pub fn drain_queue(&mut self, worker: WorkerId) -> Vec<Entry> {
-        self.workers.get_mut(&worker).map(|state| state.queue.drain()).unwrap_or_default()
+        self.workers.get_mut(worker).map(|state| state.queue.drain()).unwrap_or_default()
     }
 
     pub fn set_recall(&mut self, worker: WorkerId, recall: Option<PendingRecall>) {
-        let Some(state) = self.workers.get_mut(&worker) else { return };
+        let Some(state) = self.workers.get_mut(worker) else { return };
         if let Some(before) = std::mem::replace(&mut state.recall, recall) {
             self.promised -= before.thieves;
             self.promises.remove(&(before.patience_ends, worker));
@@ -322,7 +348,7 @@ impl Fleet {
 
     /// When others may take from a worker.
     pub fn set_due(&mut self, worker: WorkerId, due: Option<Due>) {
-        let Some(state) = self.workers.get_mut(&worker) else { return };
+        let Some(state) = self.workers.get_mut(worker) else { return };
         if let Some(before) = std::mem::replace(&mut state.due, due) {
             self.victims.remove(&(before, worker));
         }
@@ -335,7 +361,7 @@ impl Fleet {
         let (idle, low) = (&mut self.idle, &mut self.low);
         let _ = if need == Need::Idle { idle.insert(worker) } else { idle.remove(&worker) };
         let _ = if need == Need::Low { low.insert(worker) } else { low.remove(&worker) };
-        let Some(state) = self.workers.get_mut(&worker) else { return };
+        let Some(state) = self.workers.get_mut(worker) else { return };
         let later = if let Need::Later(at) = need { Some(at) } else { None };
         if let Some(before) = std::mem::replace(&mut state.later, later) {
             self.later.remove(&(before, worker));

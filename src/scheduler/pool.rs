@@ -55,6 +55,19 @@ impl Shelf {
     }
 }
 
+/// Workers are numbered on from 0.
+fn place(home: Option<WorkerId>) -> usize {
+    home.map_or(0, |worker| worker.0 as usize + 1)
+}
+
+fn shelf_of(shelves: &mut Vec<Shelf>, home: Option<WorkerId>) -> &mut Shelf {
+    let place = place(home);
+    if shelves.len() <= place {
+        shelves.resize_with(place + 1, Shelf::default);
+    }
+    &mut shelves[place]
+}
+
 /// From which end of a parcel tests are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -66,15 +79,19 @@ pub(super) enum End {
 pub(super) struct Pool {
     pub unread: Unread,
     parcels: BTreeMap<ParcelId, Parcel>,
-    /// Parcels by home; `None` holds those whose home is gone.
-    shelves: BTreeMap<Option<WorkerId>, Shelf>,
+    /// Parcels by home; the first holds those whose home is gone.
+    shelves: Vec<Shelf>,
     divided: bool,
 }
 
 impl Pool {
     /// If tests are `divided`, they are found by their length as well.
     pub fn new(copies: Copies, divided: bool) -> Self {
-        Pool { unread: Unread::new(copies), parcels: BTreeMap::new(), shelves: BTreeMap::new(), divided }
+        Pool { unread: Unread::new(copies), parcels: BTreeMap::new(), shelves: Vec::new(), divided }
+    }
+
+    fn shelf(&self, home: Option<WorkerId>) -> Option<&Shelf> {
+        self.shelves.get(place(home))
     }
 
     /// A parcel keeps the home that its first test brought.
@@ -93,7 +110,7 @@ impl Pool {
     ) {
         let entry = self.parcels.entry(parcel).or_insert_with(|| Parcel { tests: BTreeMap::new(), home, rank });
         if entry.tests.insert(test, estimate).is_none() {
-            let shelf = self.shelves.entry(entry.home).or_default();
+            let shelf = shelf_of(&mut self.shelves, entry.home);
             shelf.parcels.insert((entry.rank, parcel));
             shelf.add(estimate);
             shelf.by_length.extend(estimate.filter(|_| self.divided).map(|took| ((took, test), parcel)));
@@ -103,7 +120,7 @@ impl Pool {
     /// Takes up to `count` tests from one end of a parcel, in order.
     pub fn take(&mut self, parcel: ParcelId, count: u32, end: End) -> Vec<TestId> {
         let Some(entry) = self.parcels.get_mut(&parcel) else { return Vec::new() };
-        let Some(shelf) = self.shelves.get_mut(&entry.home) else { return Vec::new() };
+        let shelf = shelf_of(&mut self.shelves, entry.home);
         let mut taken = Vec::new();
         for _ in 0..count {
             let next = match end {
@@ -123,7 +140,7 @@ impl Pool {
 
     /// Takes a test that is kept for this worker and known to take so long.
     pub fn take_one(&mut self, home: WorkerId, took: Duration, test: TestId) {
-        let Some(shelf) = self.shelves.get_mut(&Some(home)) else { return };
+        let shelf = shelf_of(&mut self.shelves, Some(home));
         let Some(&parcel) = shelf.by_length.get(&(took, test)) else { return };
         let Some(entry) = self.parcels.get_mut(&parcel) else { return };
         entry.tests.remove(&test);
@@ -134,11 +151,10 @@ impl Pool {
     /// Forgets a parcel that is empty.
     fn tidy(&mut self, parcel: ParcelId) {
         let Some(entry) = self.parcels.get(&parcel).filter(|entry| entry.tests.is_empty()) else { return };
-        if let Some(shelf) = self.shelves.get_mut(&entry.home) {
-            shelf.parcels.remove(&(entry.rank, parcel));
-            if shelf.parcels.is_empty() {
-                self.shelves.remove(&entry.home);
-            }
+        let shelf = shelf_of(&mut self.shelves, entry.home);
+        shelf.parcels.remove(&(entry.rank, parcel));
+        if shelf.parcels.is_empty() {
+            *shelf = Shelf::default();
         }
         self.parcels.remove(&parcel);
     }
@@ -150,31 +166,31 @@ impl Pool {
 
     /// Tests that are kept for this worker and take longer.
     pub fn longer_than(&self, home: WorkerId, least: Duration) -> impl DoubleEndedIterator<Item = (Duration, TestId)> {
-        let shelf = self.shelves.get(&Some(home)).into_iter();
+        let shelf = self.shelf(Some(home)).into_iter();
         shelf.flat_map(move |shelf| shelf.by_length.range((Excluded((least, LAST)), Unbounded))).map(|(&key, _)| key)
     }
 
     /// The longest test that is kept for this worker and takes no longer.
     pub fn longest_of(&self, home: WorkerId, most: Duration) -> Option<(Duration, TestId)> {
-        let shelf = self.shelves.get(&Some(home))?;
+        let shelf = self.shelf(Some(home))?;
         shelf.by_length.range(..=(most, LAST)).next_back().map(|(&key, _)| key)
     }
 
     /// The shortest test that is kept for this worker and takes longer.
     pub fn shortest_of(&self, home: WorkerId, least: Duration) -> Option<(Duration, TestId)> {
-        let shelf = self.shelves.get(&Some(home))?;
+        let shelf = self.shelf(Some(home))?;
         shelf.by_length.range((Excluded((least, LAST)), Unbounded)).next().map(|(&key, _)| key)
     }
 
     /// The worker is gone: its parcels are anyone's.
     pub fn disown(&mut self, worker: WorkerId) {
-        let Some(shelf) = self.shelves.remove(&Some(worker)) else { return };
+        let shelf = std::mem::take(shelf_of(&mut self.shelves, Some(worker)));
         for (_, parcel) in &shelf.parcels {
             if let Some(entry) = self.parcels.get_mut(parcel) {
                 entry.home = None;
             }
         }
-        let orphans = self.shelves.entry(None).or_default();
+        let orphans = shelf_of(&mut self.shelves, None);
         orphans.tests += shelf.tests;
         orphans.load += shelf.load;
         orphans.parcels.extend(shelf.parcels);
@@ -204,30 +220,30 @@ impl Pool {
     /// Parcels that are anyone's and of such files.
     fn orphans(&self, are_wanted: impl Fn(FileId) -> bool) -> Vec<ParcelId> {
         let of = |parcel: &ParcelId| self.parcels.get(parcel)?.tests.first_key_value().map(|(test, _)| test.file);
-        let orphans = self.shelves.get(&None).into_iter().flat_map(|shelf| &shelf.parcels);
+        let orphans = self.shelf(None).into_iter().flat_map(|shelf| &shelf.parcels);
         orphans.map(|&(_, parcel)| parcel).filter(|parcel| of(parcel).is_some_and(&are_wanted)).collect()
     }
 
     /// The number of tests whose home is this worker, or nobody.
     pub fn tests_of(&self, home: Option<WorkerId>) -> u32 {
-        self.shelves.get(&home).map_or(0, |shelf| shelf.tests)
+        self.shelf(home).map_or(0, |shelf| shelf.tests)
     }
 
     pub fn load_of(&self, home: Option<WorkerId>) -> Load {
-        self.shelves.get(&home).map(|shelf| shelf.load).unwrap_or_default()
+        self.shelf(home).map(|shelf| shelf.load).unwrap_or_default()
     }
 
     pub fn first_of(&self, home: Option<WorkerId>) -> Option<ParcelId> {
-        Some(self.shelves.get(&home)?.parcels.first()?.1)
+        Some(self.shelf(home)?.parcels.first()?.1)
     }
 
     pub fn last_of(&self, home: Option<WorkerId>) -> Option<ParcelId> {
-        Some(self.shelves.get(&home)?.parcels.last()?.1)
+        Some(self.shelf(home)?.parcels.last()?.1)
     }
 
     /// How long the first parcel takes that is kept for this worker, or is anyone's, if it was dealt.
     pub fn first_dealt(&self, home: Option<WorkerId>) -> Option<Duration> {
-        match self.shelves.get(&home)?.parcels.first()?.0 {
+        match self.shelf(home)?.parcels.first()?.0 {
             Rank::Dealt(Reverse(size)) => Some(size),
             Rank::AsNumbered => None,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Dict
+from typing import Dict, List
 
 import pytest
 
@@ -75,15 +75,18 @@ FILES: Dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("collect", ["first", "stream"])
-@pytest.mark.parametrize("mode", ["test", "file", "scope", "each"])
+WAYS = [(mode, collect, []) for mode in ("test", "file", "scope", "each") for collect in ("first", "stream")]
+WAYS += [("test", "stream", ["--cd-fresh-process"]), ("test", "first", ["--cd-fresh-process", "--cd-speculate"])]
+
+
+@pytest.mark.parametrize("mode, collect, further", WAYS, ids=lambda part: "".join(part))
 def test_marked_tests_run_beside_no_others(
-    suite: Suite, tmp_path: pathlib.Path, mode: str, collect: str
+    suite: Suite, tmp_path: pathlib.Path, mode: str, collect: str, further: List[str]
 ) -> None:
     seen = tmp_path / "seen"
     seen.mkdir()
     suite.write({"conftest.py": CONFTEST.format(seen=str(seen)), **FILES, **PLAIN})
-    machines = ("--cd-local-machines=2", f"--cd-collect={collect}", "--strict-markers")
+    machines = ("--cd-local-machines=2", f"--cd-collect={collect}", "--strict-markers", *further)
     done = suite.cloudist(f"--cloudist={mode}", *machines, workers=4)
     assert done.exit == 0, done.out + done.err
     copies = 4 if mode == "each" else 1
