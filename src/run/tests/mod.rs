@@ -5,6 +5,7 @@
 
 mod book;
 mod bundles;
+mod deaths;
 mod fleet_events;
 mod memory;
 mod orders;
