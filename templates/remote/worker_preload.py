@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import warnings
 
@@ -50,7 +51,7 @@ def why_not(name, paths, rewritten):
 
 
 def load(name, paths, rewritten):
-    before, held, files = set(sys.modules), holders(), shared_files()
+    before, held, files, handlers = set(sys.modules), holders(), shared_files(), signal_handlers()
     exits = []
     with warnings.catch_warnings(record=True) as warned:
         # As pytest has it while a file is imported.
@@ -66,6 +67,8 @@ def load(name, paths, rewritten):
         raise Spoilt(name, "its import starts threads, which a fork leaves behind")
     if shared_files() - files:
         raise Spoilt(name, "its import opens connections, which all workers would share")
+    if signal_handlers() != handlers:
+        raise Spoilt(name, "its import handles signals, as this process must")
     if holders() > held:
         raise Spoilt(name, "its import keeps the standard output, which pytest captures")
     if exits:
@@ -156,6 +159,10 @@ def shared_files():
     except OSError:
         return shared
     return shared
+
+
+def signal_handlers():
+    return [signal.getsignal(number) for number in sorted(signal.valid_signals())]
 
 
 def holders():

@@ -24,6 +24,10 @@ LIBRARIES = {
         "starts threads",
     ),
     "connects": ("import socket; PAIR = socket.socketpair()", "opens connections"),
+    "handles_signals": (
+        "import signal; signal.signal(signal.SIGCHLD, signal.SIG_DFL)",
+        "its import handles signals",
+    ),
     "holds_stderr": (
         "import logging, sys; HANDLER = logging.StreamHandler(sys.stderr)",
         "keeps the standard output",
