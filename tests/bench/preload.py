@@ -6,13 +6,12 @@ Needs CLOUDIST_BIN, and Python 3.11 with pip on Linux; makes all else below targ
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from measure import Measurement, measure, median
-from run import BASELINE, CACHE, command, environment, interpreter
+from run import BASELINE, CACHE, command, environment, interpreter, named_binary
 from suites import BURN
 
 FILES, TESTS_PER_FILE, IMPORT_SECONDS = 40, 10, 1.0
@@ -50,10 +49,7 @@ def main() -> int:
         "--runs", type=int, default=5, metavar="N", help="runs of each; the medians are shown (default: 5)"
     )
     options = parser.parse_args()
-    named = os.environ.get("CLOUDIST_BIN")
-    if not named:
-        parser.error("CLOUDIST_BIN has to name the cloudist binary")
-    binary, python = Path(named).resolve(), interpreter()
+    binary, python = named_binary(parser), interpreter()
     library(python)
     where = suite(CACHE / "library")
     print("| workers | | wall s | CPU s | first result s |\n|---:|---|---:|---:|---:|")

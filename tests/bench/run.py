@@ -36,6 +36,14 @@ def interpreter() -> Path:
     return home / "bin" / "python"
 
 
+def named_binary(parser: argparse.ArgumentParser) -> Path:
+    """What CLOUDIST_BIN names, also for those who are elsewhere."""
+    named = os.environ.get("CLOUDIST_BIN")
+    if not named:
+        parser.error("CLOUDIST_BIN has to name the cloudist binary")
+    return Path(named).resolve()
+
+
 def command(contender: str, workers: int, python: Path, binary: Path) -> list[str]:
     count = str(workers)
     pytest = [str(python), "-m", "pytest"]
@@ -138,14 +146,12 @@ def main() -> int:
     )
     parser.add_argument("--contender", choices=CONTENDERS, action="append", help="only this one; repeatable")
     options = parser.parse_args()
-    binary = os.environ.get("CLOUDIST_BIN")
-    if not binary:
-        parser.error("CLOUDIST_BIN has to name the cloudist binary")
+    binary = named_binary(parser)
     contenders = options.contender or list(CONTENDERS)
     lines = ["| suite | workers | | wall s | CPU s | first result s |", "|---|---:|---|---:|---:|---:|"]
     raw = []
     for name, workers in itertools.product(options.suite or sorted(SUITES), options.workers or (2, 8)):
-        results = compete(SUITES[name], workers, contenders, options.runs, Path(binary).resolve())
+        results = compete(SUITES[name], workers, contenders, options.runs, binary)
         lines += table(SUITES[name], workers, results)
         for contender, measured in results.items():
             raw += [

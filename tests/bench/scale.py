@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import struct
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from run import interpreter
+from run import interpreter, named_binary
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parents[1] / "target" / "bench"
@@ -257,10 +256,7 @@ def main() -> int:
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw time and memory into this SVG file")
     options = parser.parse_args()
-    named = os.environ.get("CLOUDIST_BIN")
-    if not named:
-        parser.error("CLOUDIST_BIN has to name the cloudist binary")
-    binary = Path(shutil.which(named) or named).resolve()
+    binary = named_binary(parser)
     if options.tests:
         loads = [Load(options.tests, options.workers or 1_000)]
     else:

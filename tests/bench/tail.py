@@ -8,7 +8,6 @@ of them shared evenly; a runner's own start-up and end, taken from 16 tests of n
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import statistics
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measure import measure
-from run import CACHE, environment, interpreter
+from run import CACHE, environment, interpreter, named_binary
 
 WORKERS, TESTS, PER_FILE = 16, 200, 10
 SHORTEST, TAIL = 0.2, 2.0
@@ -98,10 +97,7 @@ def main() -> int:
         "--runs", type=int, default=5, metavar="N", help="runs of each; the medians are shown (default: 5)"
     )
     options = parser.parse_args()
-    named = os.environ.get("CLOUDIST_BIN")
-    if not named:
-        parser.error("CLOUDIST_BIN has to name the cloudist binary")
-    binary = Path(named).resolve()
+    binary = named_binary(parser)
     tests = durations()
     suite = write(CACHE / "tail", tests, PER_FILE)
     nothing = write(CACHE / "tail-nothing", [0.0] * WORKERS, 1)
