@@ -10,15 +10,22 @@ import pytest
 from renter import ONE_WORKER_EACH, outcomes, summary, until
 
 MACHINES, FILES, TESTS_EACH = 16, 40, 50
-MANY = {f"test_{number:02}.py": f"""
+
+
+def many(seconds):
+    """2,000 tests that take so long each."""
+    return {f"test_{number:02}.py": f"""
         import time
         import pytest
 
         @pytest.mark.parametrize("n", range({TESTS_EACH}))
         def test_n(n):
-            time.sleep(0.01)
+            time.sleep({seconds})
             assert n != {number} + 5
         """ for number in range(FILES)}
+
+
+MANY = many(0.01)
 
 BEGINNING_TOGETHER = """
     import os, subprocess, time
@@ -66,7 +73,8 @@ def node(told):
 
 def test_a_third_of_the_machines_is_lost(renter, capsys):
     """Two crash, two fall silent, one is interrupted: every test has one outcome, and its own."""
-    renter.project({**MANY, "conftest.py": BEGINNING_TOGETHER})
+    # Those that are lost must still have something to do by then.
+    renter.project({**many(0.03), "conftest.py": BEGINNING_TOGETHER})
     process = renter.start("pytest", f"-n{MACHINES}", *ONE_WORKER_EACH, "--", "-v")
     renter.at_work("sleep 600", MACHINES)
     began = time.monotonic()
