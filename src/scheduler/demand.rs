@@ -16,10 +16,11 @@ use super::{HORIZON, LEAD, MOST_WAITING, Phase, Scheduler};
 
 impl Scheduler {
     pub(super) fn need(&self, worker: WorkerId, state: &Worker) -> Need {
+        let busy_until = self.busy_until(state);
         match state.queue.len() {
             0 => Need::Idle,
             _ if self.is_awaited(state) => Need::Nothing,
-            1 if self.is_at_length(state) > self.now => Need::Later(self.is_at_length(state)),
+            1 if busy_until > self.now => Need::Later(busy_until),
             _ if self.wants_more(worker, state) => Need::Low,
             _ => Need::Nothing,
         }
@@ -34,7 +35,7 @@ impl Scheduler {
 
     /// Until when the worker is busy with a test that is known to take long, so that nothing needs to wait behind it yet: what waits there
     /// can't be given to others without asking.
-    fn is_at_length(&self, state: &Worker) -> Time {
+    fn busy_until(&self, state: &Worker) -> Time {
         let estimate = self.head_estimate(state).filter(|_| self.divides()).unwrap_or_default();
         state.head_since + estimate.saturating_sub(LEAD)
     }
