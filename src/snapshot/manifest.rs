@@ -63,9 +63,15 @@ impl Manifest {
     pub fn new(entries: impl IntoIterator<Item = (SnapshotPath, Node)>) -> Result<Self, ManifestError> {
         let mut entries: BTreeMap<_, _> = entries.into_iter().collect();
         let mut occupied = Vec::new();
+        let mut beside: &[u8] = &[];
         for (path, node) in &entries {
             check(path, node)?;
             let mut below = path.as_slice();
+            // What lies in one directory has the same ones above it.
+            if parent(below).is_some_and(|parent| parent == beside) {
+                continue;
+            }
+            beside = parent(below).unwrap_or_default();
             while let Some(parent) = parent(below) {
                 match entries.get(parent) {
                     None => {}

@@ -96,6 +96,10 @@ impl Layout {
         Some(path)
     }
 
+    pub(super) fn places(&self) -> Places<'_> {
+        Places { layout: self, beside: None }
+    }
+
     /// Replaces the longest known spelling by what it stands for; `.` and `..` are taken out.
     fn resolve(&self, local: &Path) -> Option<PathBuf> {
         let local = lexically_clean(local)?;
@@ -105,6 +109,27 @@ impl Layout {
             Some((spelling, Ok(below))) => lexically_clean(&spelling.real.join(below))?,
             _ => local,
         })
+    }
+}
+
+/// The places of many files, one after the other: those in one directory lie side by side.
+pub(super) struct Places<'a> {
+    layout: &'a Layout,
+    beside: Option<(PathBuf, SnapshotPath)>,
+}
+
+impl Places<'_> {
+    /// The same as `Layout::place`, for the resolved path of what is no directory.
+    pub fn of_file(&mut self, path: &Path) -> Option<SnapshotPath> {
+        let (parent, name) = (path.parent()?, path.file_name()?.as_bytes());
+        if let Some((directory, place)) = &self.beside
+            && directory.as_os_str() == parent.as_os_str()
+        {
+            return Some([place, name].concat());
+        }
+        let place = self.layout.place(path)?;
+        self.beside = place.strip_suffix(name).map(|directory| (parent.to_path_buf(), directory.to_vec()));
+        Some(place)
     }
 }
 
@@ -216,6 +241,18 @@ mod tests {
         assert_eq!(placed(&layout, "/home/me").as_deref(), Some("0/me"));
         assert_eq!(placed(&layout, "/home/me/work/proj/x").as_deref(), Some("0/me/work/proj/x"));
         assert_eq!(placed(&layout, "/home/me/other"), None);
+    }
+
+    #[test]
+    fn files_side_by_side_have_the_places_they_would_have_alone() {
+        let mut layout = Layout::new(&[Path::new("/home/me/proj"), Path::new("/data")], &[Path::new("/home/me")]);
+        layout.add_spelling(Path::new("/home/me/link"), Path::new("/data"));
+        let files =
+            ["/data/a", "/data/b", "/data/c/a", "/home/me/a", "/home/me/b", "/home/me/proj/a", "/home/me/proj/b"];
+        let mut places = layout.places();
+        for file in files.map(Path::new) {
+            assert_eq!(places.of_file(file), layout.place(file), "{}", file.display());
+        }
     }
 
     #[test]

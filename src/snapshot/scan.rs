@@ -79,7 +79,7 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
             Some(_) => Ignoring::InRepository,
             None => Ignoring::Own,
         };
-        findings.extend(walk(&root.path, ignoring, bounds)?);
+        findings.append(&mut walk(&root.path, ignoring, bounds)?);
         if let Some(repository) = repository {
             tracked::add(&mut findings, &root.path, &repository)?;
         }
@@ -103,8 +103,9 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
     check_limits(request.limits, &tops, &findings)?;
     let contents = read_contents(request, &wishes.rootdir.real, &findings, started, &mut warnings)?;
 
-    let mut sources = Sources::new();
+    let mut sources = Sources::with_capacity(contents.len());
     let mut entries = Vec::with_capacity(findings.len());
+    let (mut contents, mut places) = (contents.into_iter(), plan.layout.places());
     for (path, found) in &findings {
         let node = match found {
             Found::Directory => Node::EmptyDirectory,
@@ -113,19 +114,23 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
                 warnings.push(Warning::Special { path: path.clone() });
                 continue;
             }
-            Found::File { source, .. } => match contents.get(source.as_path()) {
+            Found::File { source, .. } => match contents.next().flatten() {
                 Some(Hashed { digest, stat, held }) => {
-                    sources.entry(*digest).or_insert_with(|| Source {
+                    sources.entry(digest).or_insert_with(|| Source {
                         path: source.clone(),
-                        settled: stat_cache::is_settled(stat, started).then_some(*stat),
-                        held: held.clone(),
+                        settled: stat_cache::is_settled(&stat, started).then_some(stat),
+                        held,
                     });
-                    Node::File { digest: *digest, size: stat.size, mode: stat.mode }
+                    Node::File { digest, size: stat.size, mode: stat.mode }
                 }
                 None => continue,
             },
         };
-        if let Some(place) = plan.layout.place(path) {
+        let place = match node {
+            Node::File { .. } => places.of_file(path),
+            _ => plan.layout.place(path),
+        };
+        if let Some(place) = place {
             entries.push((place, node));
         }
     }
@@ -170,7 +175,10 @@ impl Request {
 fn keep_back(findings: &mut Findings, directories: &[PathBuf], cwd: &Path) {
     let directories = directories.iter().filter_map(|directory| directory.canonicalize().ok());
     for directory in directories.filter(|directory| !cwd.starts_with(directory)) {
-        findings.retain(|path, _| !path.starts_with(&directory));
+        let below = findings.range(directory.clone()..).take_while(|(path, _)| path.starts_with(&directory));
+        for path in below.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+            findings.remove(&path);
+        }
     }
 }
 
@@ -227,32 +235,39 @@ fn check_limits(limits: Limits, tops: &[&Path], findings: &Findings) -> Result<(
     limits::check(limits, tops, sizes).map_err(|excess| SnapshotError::TooLarge(Box::new(excess)))
 }
 
-/// The hash of each file that the cache doesn't know, and the cache's word for the others.
-fn read_contents<'a>(
+/// What is in each file, in their order: the cache's word for those it knows, the others are hashed. Nothing of a file that
+/// has vanished.
+fn read_contents(
     request: &Request,
     rootdir: &Path,
-    findings: &'a Findings,
+    findings: &Findings,
     started: Timestamp,
     warnings: &mut Vec<Warning>,
-) -> Result<HashMap<&'a Path, Hashed>, SnapshotError> {
+) -> Result<Vec<Option<Hashed>>, SnapshotError> {
     let location = request.cache_dir.as_ref().map(|cache_dir| StatCache::location(cache_dir, rootdir));
     let cache = location.as_deref().map(StatCache::load).unwrap_or_default();
-    let mut contents = HashMap::new();
-    let mut unknown = Vec::new();
-    for (_, source, stat) in files(findings) {
-        match cache.get(source, stat) {
-            Some(digest) => {
-                contents.insert(source, Hashed { digest, stat: *stat, held: None });
-            }
-            None => unknown.push((source, stat.size)),
+    let (mut contents, mut unknown, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, (_, source, stat)) in files(findings).enumerate() {
+        let known = cache.get(source, stat);
+        contents.push(known.map(|digest| Hashed { digest, stat: *stat, held: None }));
+        if known.is_none() {
+            unknown.push((source, stat.size));
+            numbers.push(number);
         }
     }
-    let hashed = hashing::hash_all(&unknown, request.threads)?;
-    contents.extend(unknown.into_iter().zip(hashed).filter_map(|((source, _), hashed)| Some((source, hashed?))));
+    for (number, hashed) in numbers.into_iter().zip(hashing::hash_all(&unknown, request.threads)?) {
+        contents[number] = hashed;
+    }
 
-    if let Some(location) = location {
-        let settled = contents.iter().filter(|(_, hashed)| stat_cache::is_settled(&hashed.stat, started));
-        let settled: Vec<_> = settled.map(|(source, hashed)| (*source, hashed.stat, hashed.digest)).collect();
+    let is_all_known = unknown.is_empty() && contents.len() == cache.len();
+    if let Some(location) = location.filter(|_| !is_all_known) {
+        let files = files(findings).zip(&contents);
+        let files = files.filter_map(|((_, source, _), hashed)| Some((source, hashed.as_ref()?)));
+        let settled = files.filter(|(_, hashed)| stat_cache::is_settled(&hashed.stat, started));
+        let mut settled: Vec<_> = settled.map(|(source, hashed)| (source, hashed.stat, hashed.digest)).collect();
+        // A file and what was a link to it are one.
+        settled.sort_by_key(|(source, ..)| source.as_os_str());
+        settled.dedup_by_key(|(source, ..)| *source);
         if !cache.holds_exactly(&settled)
             && let Err(error) = StatCache::save(&location, &settled, started)
         {

@@ -22,7 +22,8 @@ const SETTLED: i128 = 3_000_000_000;
 /// Hashes of one project's files.
 #[derive(Debug, Default)]
 pub struct StatCache {
-    known: HashMap<PathBuf, (FileStat, Digest)>,
+    /// By what a path looks like, since comparing paths part by part takes time.
+    known: HashMap<OsString, (FileStat, Digest)>,
 }
 
 impl StatCache {
@@ -39,13 +40,16 @@ impl StatCache {
 
     /// The hash, if the file is to all appearances the one that was hashed.
     pub fn get(&self, path: &Path, stat: &FileStat) -> Option<Digest> {
-        self.known.get(path).filter(|(known, _)| known == stat).map(|(_, digest)| *digest)
+        self.known.get(path.as_os_str()).filter(|(known, _)| known == stat).map(|(_, digest)| *digest)
+    }
+
+    pub fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// Whether these files are all there is in the cache, with these hashes.
     pub fn holds_exactly(&self, files: &[(&Path, FileStat, Digest)]) -> bool {
-        self.known.len() == files.len()
-            && files.iter().all(|(path, stat, digest)| self.get(path, stat) == Some(*digest))
+        self.len() == files.len() && files.iter().all(|(path, stat, digest)| self.get(path, stat) == Some(*digest))
     }
 
     /// Replaces the cache on disk. `started` is when the snapshot began: what was touched at that
@@ -79,12 +83,19 @@ pub fn now() -> Timestamp {
     Timestamp(since.as_nanos() as i128)
 }
 
-fn parse(bytes: &[u8]) -> Option<HashMap<PathBuf, (FileStat, Digest)>> {
+/// About what a record takes up.
+const RECORD: usize = 192;
+
+fn parse(bytes: &[u8]) -> Option<HashMap<OsString, (FileStat, Digest)>> {
     let body = bytes.strip_prefix(HEADER)?;
-    let mut known = HashMap::new();
+    let mut known = HashMap::with_capacity(bytes.len() / RECORD);
     for record in body.split(|byte| *byte == 0).filter(|record| !record.is_empty()) {
         let mut parts = record.splitn(8, |byte| *byte == b' ');
-        let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse::<i128>().ok();
+        let mut number = || {
+            let text = std::str::from_utf8(parts.next()?).ok()?;
+            // The wider numbers are slow to read, and hardly ever needed.
+            text.parse::<i64>().map(i128::from).or_else(|_| text.parse()).ok()
+        };
         let stat = FileStat {
             size: number()?.try_into().ok()?,
             modified: Timestamp(number()?),
@@ -94,8 +105,7 @@ fn parse(bytes: &[u8]) -> Option<HashMap<PathBuf, (FileStat, Digest)>> {
             mode: if number()? == 0 { Mode::Plain } else { Mode::Executable },
         };
         let digest = Digest::from_hex(parts.next()?)?;
-        let path = OsString::from_vec(parts.next()?.to_vec());
-        known.insert(path.into(), (stat, digest));
+        known.insert(OsString::from_vec(parts.next()?.to_vec()), (stat, digest));
     }
     Some(known)
 }

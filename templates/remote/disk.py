@@ -30,6 +30,19 @@ def create(path, mode):
     return descriptor
 
 
+def write_new(path, data, mode, mtime):
+    """Makes a file of a content, in the place of whatever is there. Returns its stamp."""
+    descriptor = create(path, mode)
+    try:
+        write_all(descriptor, data)
+        return settled(descriptor, mode, mtime)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
 def settled(descriptor, mode, mtime):
     """Gives an open file its mode and times. Returns its stamp."""
     os.utime(descriptor, ns=(mtime, mtime))

@@ -74,7 +74,7 @@ class Services:
         return self._made_environments
 
     def anticipate(self):
-        """What can be done before the engine has said what it wants."""
+        """What can be done before the engine has said what it wants: the store's code is loaded in any case."""
         from .faults import StoreError
 
         try:

@@ -106,11 +106,8 @@ class Store:
         data = inflate(blob, PACK_LIMIT, "contents") if header.get("z") else blob
         if sum(lengths) != len(data):
             raise StoreError("corrupt", "failed to store contents: they are not as long as they should be")
-        view, at = memoryview(data), 0
         try:
-            for index, length in zip(header["files"], lengths):
-                tree.put(index, view[at : at + length])
-                at += length
+            tree.put(header["files"], data)
         except OSError as error:
             raise StoreError.of(error, "store contents") from error
 

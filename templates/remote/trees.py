@@ -106,29 +106,27 @@ class Tree:
             if stamp is None:
                 self.wanted.setdefault(target.hashes[index], []).append(index)
 
-    def put(self, index, data):
-        """Writes a content that has arrived whole to wherever it belongs."""
-        digest = self.target.hashes[index]
-        places = self.wanted.get(digest)
-        if places is None:
-            return
-        if name_of(data) != digest:
-            raise StoreError(
-                "corrupt", "failed to store %s: what arrived has another hash" % digest.decode("ascii")
-            )
+    def put(self, files, data):
+        """Writes contents that have arrived whole, one after the other in `data`, to wherever they belong."""
+        target, wanted, stamps, write = self.target, self.wanted, self._stamps, disk.write_new
+        hashes, sizes, paths, prefix = target.hashes, target.sizes, target.paths, self.root + b"/"
+        view, end = memoryview(data), 0
         self._begin()
-        for index in places:
-            path, mode = self._at(self.target.paths[index]), self.target.mode(index)
-            descriptor = disk.create(path, mode)
-            try:
-                disk.write_all(descriptor, data)
-                self._stamps[index] = disk.settled(descriptor, mode, self.target.mtime(index))
-            except BaseException:
-                os.unlink(path)
-                raise
-            finally:
-                os.close(descriptor)
-        del self.wanted[digest]
+        for index in files:
+            start, end = end, end + sizes[index]
+            digest = hashes[index]
+            places = wanted.get(digest)
+            if places is None:
+                continue
+            content = view[start:end]
+            if name_of(content) != digest:
+                raise StoreError(
+                    "corrupt", "failed to store %s: what arrived has another hash" % digest.decode("ascii")
+                )
+            mtime = target.mtime(index)
+            for index in places:
+                stamps[index] = write(prefix + paths[index], content, target.mode(index), mtime)
+            del wanted[digest]
 
     def adopt(self, index, file):
         """Moves a file that has just been hashed to where it belongs."""
