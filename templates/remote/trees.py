@@ -32,8 +32,9 @@ class Tree:
         """Reads the record and looks at every file, but into none."""
         data = self.slot.read("manifest")
         self._is_finished = data is not None
+        checked = (self.slot.read("id") or b"").decode("ascii", "replace")
         try:
-            self.base = Manifest(data or self.slot.read("unfinished") or HEADER)
+            self.base = Manifest(data or self.slot.read("unfinished") or HEADER, checked)
         except StoreError:
             self.base, self._is_finished = Manifest(HEADER), False
         if not self._is_finished and not len(self.base):
@@ -89,18 +90,9 @@ class Tree:
         self.target, self._begun = target, False
         self._is_same = self._is_finished and self.base.id == target.id
         if not self._is_same:
-            place = {path: index for index, path in enumerate(self.base.paths)}
-            before, base = self._stamps, self.base
-            self._stamps, self._dropped = [None] * len(target), []
-            for index, path in enumerate(target.paths):
-                old = place.get(path)
-                if old is None:
-                    continue
-                if base.hashes[old] == target.hashes[index] and base.kinds[old] == target.kinds[index]:
-                    self._stamps[index] = before[old]
-                    if before[old] is not None:
-                        del place[path]
-            self._dropped = [(path, base.hashes[old], before[old]) for path, old in place.items()]
+            before = dict(zip(self.base.entries(), self._stamps))
+            self._stamps = [before.pop(entry, None) for entry in target.entries()]
+            self._dropped = [entry[:2] for entry, stamp in before.items() if stamp is not None]
         self.wanted = {}
         for index, stamp in enumerate(self._stamps):
             if stamp is None:
@@ -177,10 +169,9 @@ class Tree:
         self._begun = True
 
     def _clear(self):
-        for path, digest, stamp in self._dropped:
-            # What a test has been at is replaced or goes as a stray, once no link is left that would lead astray.
-            if stamp is not None:
-                self._attic.put(self._at(path), digest)
+        # What a test has been at is replaced or goes as a stray, once no link is left that would lead astray.
+        for path, digest in self._dropped:
+            self._attic.put(self._at(path), digest)
         leaves = set(self.target.paths)
         leaves.update(path for path, _ in self.target.links)
         if os.path.isdir(self.root):
