@@ -91,6 +91,7 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "worker_watch",
     "worker_watch_format",
     "workers",
+    "writer",
     "zygote",
 ];
 

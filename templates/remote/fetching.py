@@ -11,8 +11,9 @@ import socket
 import ssl
 
 from .faults import StoreError
+from .processes import stand_alone
 from .runner import FRAME_LIMIT, Frames, Outlet, ProtocolError, frame, read_some
-from .seeding import receive, send, stand_alone
+from .seeding import receive, send
 
 CONNECT_PATIENCE = 2.0
 PATIENCE = 15.0

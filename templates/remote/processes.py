@@ -189,6 +189,18 @@ class Processes:
                 self.on_stranger(pid, exit_status(status))
 
 
+def stand_alone(*kept):
+    """What a forked child has inherited belongs to the runner, and has to end with it."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for name in os.listdir("/dev/fd"):
+        descriptor = int(name)
+        if descriptor > 2 and descriptor not in kept:
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass
+
+
 @lru_cache(maxsize=None)
 def prctl():
     """Loading ctypes takes longer than starting a process does."""

@@ -22,6 +22,7 @@ import zlib
 
 from . import disk
 from .faults import StoreError
+from .processes import stand_alone
 from .runner import frame
 
 PARCEL = 1 << 20
@@ -243,18 +244,6 @@ def listening(address, ports):
             listener.close()
             if port == 0:
                 raise
-
-
-def stand_alone(kept):
-    """What a forked child has inherited belongs to the runner, and has to end with it."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    for name in os.listdir("/dev/fd"):
-        descriptor = int(name)
-        if descriptor > 2 and descriptor != kept:
-            try:
-                os.close(descriptor)
-            except OSError:
-                pass
 
 
 def send(line, header, blob=b""):

@@ -46,7 +46,8 @@ class Services:
         if self._opened_store is None:
             from .store import Store
 
-            self._opened_store = Store(self._runner.base, self._runner.run_id)
+            fork = self._runner.processes.fork if processors() > 1 else None
+            self._opened_store = Store(self._runner.base, self._runner.run_id, fork=fork)
         return self._opened_store
 
     @property

@@ -60,6 +60,10 @@ class Slot:
         except ValueError:
             return False
 
+    def locked(self):
+        """The descriptor that holds the lock, if this process has it."""
+        return () if self._lock is None else (self._lock,)
+
     def release(self):
         if self._lock is not None:
             os.close(self._lock)

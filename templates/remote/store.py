@@ -6,6 +6,7 @@ not hashed, never talks to the engine.
 
 import hashlib
 import os
+import threading
 import time
 
 from .attic import Attic
@@ -14,6 +15,7 @@ from .manifest import HEADER, LIMIT, Manifest, inflate, spliced
 from .slots import by_age, checked_key, claim, clear_away, manifest_of
 from .trees import Tree
 from .uploads import Uploads
+from .writer import MANY, Writer
 
 KEPT_TREES = 16
 KEPT_BYTES = 2 << 30
@@ -24,13 +26,16 @@ class Store:
     """One run's hold on the store of its machine: `snapshot` says what is wanted, `pack` and `part` bring contents,
     `build` makes the tree whole or tells what it lacks."""
 
-    def __init__(self, base, run, kept_trees=KEPT_TREES, kept_bytes=KEPT_BYTES):
+    def __init__(self, base, run, kept_trees=KEPT_TREES, kept_bytes=KEPT_BYTES, fork=None):
+        """`fork`, as of `Processes`, if there are cores for more than one process."""
         self.base = os.path.realpath(os.path.expanduser(base))
         self.run = run
         self.kept_trees = kept_trees
         self.kept_bytes = kept_bytes
         self.trees = os.path.join(self.base, "trees")
         self.attic = Attic(os.path.join(self.base, "store", "attic"))
+        self._fork = fork
+        self._writer = None
         self._held = {}
         self._guess = self._tree = self._uploads = self._awaits_manifest = None
         try:
@@ -63,6 +68,7 @@ class Store:
         if self._uploads is not None:
             self._uploads.pause()
         self._uploads = None
+        self._part_with_writer()
         try:
             manifest = self._stands(snapshot, key)
             if manifest is None:
@@ -118,9 +124,31 @@ class Store:
         if sum(lengths) != len(data):
             raise StoreError("corrupt", "failed to store contents: they are not as long as they should be")
         try:
-            tree.put(header["files"], data)
+            if not self._hand_over(tree, header["files"], data):
+                tree.put(header["files"], data)
         except OSError as error:
             raise StoreError.of(error, "store contents") from error
+
+    def _hand_over(self, tree, files, data):
+        """Lets another process write contents, if that is worth it and one has time."""
+        if self._writer is None:
+            if self._fork is None or len(tree.wanted) < MANY or threading.active_count() > 1:
+                return False
+            tree.begin()
+            try:
+                self._writer = Writer(self._fork, tree)
+            except OSError:
+                self._fork = None
+                return False
+        return self._writer.put(files, data)
+
+    def _part_with_writer(self):
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            try:
+                writer.settle()
+            finally:
+                writer.end()
 
     def part(self, header, blob):
         """Takes a piece of one large content: bytes, or with `from` and `ops` what comes of another content."""
@@ -148,6 +176,7 @@ class Store:
         tree = self._current()
         if tree.target.id != snapshot:
             raise StoreError("corrupt", "failed to build %s: its manifest was never sent" % snapshot)
+        self._part_with_writer()
         try:
             missing = tree.complete(self.trees)
             if missing:
@@ -183,6 +212,8 @@ class Store:
     def close(self):
         """Lets go of everything, and prunes. The trees stay for the next run."""
         self._forget_guess()
+        if self._writer is not None:
+            self._writer.end()
         if self._uploads is not None:
             self._uploads.pause()
         for tree in self._held.values():

@@ -103,7 +103,7 @@ class Tree:
         target, wanted, stamps, write = self.target, self.wanted, self._stamps, disk.write_new
         hashes, sizes, paths, prefix = target.hashes, target.sizes, target.paths, self.root + b"/"
         view, end = memoryview(data), 0
-        self._begin()
+        self.begin()
         for index in files:
             start, end = end, end + sizes[index]
             digest = hashes[index]
@@ -120,13 +120,35 @@ class Tree:
                 stamps[index] = write(prefix + paths[index], content, target.mode(index), mtime)
             del wanted[digest]
 
+    def lend(self, files):
+        """Lets somebody else put these contents. Whether it does: each must be wanted, and in one place alone."""
+        digests = [self.target.hashes[index] for index in files]
+        if any(self.wanted.get(digest) != [index] for index, digest in zip(files, digests)):
+            return False
+        for digest in digests:
+            del self.wanted[digest]
+        return True
+
+    def take_back(self, files, stamps):
+        """What was lent: contents without a stamp, or with one of zeros, are wanted as before."""
+        stamps = iter(stamps)
+        for index in files:
+            stamp = next(stamps, None)
+            if stamp is not None and any(stamp):
+                self._stamps[index] = stamp
+            else:
+                self.wanted[self.target.hashes[index]] = [index]
+
+    def stamps(self, files):
+        return [self._stamps[index] for index in files]
+
     def adopt(self, index, file):
         """Moves a file that has just been hashed to where it belongs."""
         digest = self.target.hashes[index]
         places = self.wanted.get(digest)
         if places is None:
             return disk.remove(file)
-        self._begin()
+        self.begin()
         path = self._at(self.target.paths[places[0]])
         disk.remove(path)
         os.rename(file, path)
@@ -152,7 +174,7 @@ class Tree:
         self.wanted.pop(digest, None)
         return True
 
-    def _begin(self):
+    def begin(self):
         """Takes out what the target doesn't have, once there is something to change."""
         if self._begun:
             return
@@ -187,7 +209,7 @@ class Tree:
             if self._is_stale:
                 self._record()
             return []
-        self._begin()
+        self.begin()
         self._gather(trees)
         if self.wanted:
             return sorted(places[0] for places in self.wanted.values())

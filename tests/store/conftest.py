@@ -1,7 +1,9 @@
 """What the store's tests share: snapshots described by data, and an engine that answers `need`."""
 
 import hashlib
+import os
 import pathlib
+import subprocess
 import sys
 import types
 import zlib
@@ -84,6 +86,24 @@ class Snapshot:
             reply, need = target.build(self.id)
         assert need is None and reply["t"] == "built"
         return reply["tree"].encode(), sent
+
+
+def refused(call, *arguments):
+    with pytest.raises(faults.StoreError) as caught:
+        call(*arguments)
+    return caught.value
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
+    if os.geteuid() != 0 or subprocess.run(command, stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("mounting a file system needs to be root")
+    yield str(mount)
+    subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
 @pytest.fixture

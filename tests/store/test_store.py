@@ -3,11 +3,10 @@
 import errno
 import hashlib
 import os
-import subprocess
 import zlib
 
 import pytest
-from conftest import KEY, Snapshot, digests, disk, faults, manifest, store
+from conftest import KEY, Snapshot, digests, disk, faults, manifest, refused, store
 
 BIG = bytes(range(256)) * 12_000
 
@@ -29,12 +28,6 @@ def test_many_contents_in_one_message(open_store):
     opened.pack({"files": list(range(500)), "z": True}, zlib.compress(b"".join(snapshot.contents)))
     reply, need = opened.build(snapshot.id)
     assert need is None and os.path.getsize(os.path.join(reply["tree"], "499")) == 499
-
-
-def refused(call, *arguments):
-    with pytest.raises(faults.StoreError) as caught:
-        call(*arguments)
-    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -268,18 +261,6 @@ def test_what_a_test_has_edited_does_not_go_to_the_attic(open_store, base):
     Snapshot({"a": b"new"}).put(opened)
     assert not os.path.exists(attic_path(base, b"old"))
     assert Snapshot({"a": b"old"}).put(opened)[1] == [b"old"]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of one megabyte."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
-    if os.geteuid() != 0 or subprocess.run(command, stderr=subprocess.DEVNULL).returncode != 0:
-        pytest.skip("mounting a file system needs to be root")
-    yield str(mount)
-    subprocess.run(["umount", "-l", str(mount)], check=True)
 
 
 def test_a_disk_that_fills_up(small_disk, open_store):

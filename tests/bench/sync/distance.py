@@ -99,7 +99,8 @@ async def serve(listen: Tuple[str, int], target: Tuple[str, int], rtt: float, up
 
 
 async def main(rtt: float, rate: float, pairs: list[str]) -> None:
-    """Each pair is `address:port=address:port`. A line on stdin is answered by the bytes that went out so far."""
+    """Each pair is `address:port=address:port`; what it listens at is told, so its port may be 0. A line on stdin is answered by
+    the bytes that went out so far."""
     uplink = Uplink(rate)
 
     def endpoint(text: str) -> Tuple[str, int]:
@@ -110,7 +111,7 @@ async def main(rtt: float, rate: float, pairs: list[str]) -> None:
     for pair in pairs:
         front, _, back = pair.partition("=")
         servers.append(await serve(endpoint(front), endpoint(back), rtt, uplink))
-    print("ready", flush=True)
+    print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while await reader.readline():

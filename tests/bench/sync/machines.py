@@ -14,7 +14,7 @@ from typing import List
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "cli"))
 
-from places import Server, free_port  # noqa: E402
+from places import Server  # noqa: E402
 
 ADDRESS = "127.0.0.1"
 
@@ -31,12 +31,11 @@ class Machines:
         ports = [server.port for server in self.servers]
         self._proxy = None
         if rtt or rate:
-            fronts = [free_port(ADDRESS) for _ in self.servers]
-            pairs = [f"{ADDRESS}:{front}={ADDRESS}:{port}" for front, port in zip(fronts, ports)]
+            pairs = [f"{ADDRESS}:0={ADDRESS}:{port}" for port in ports]
             command = [sys.executable, str(HERE / "distance.py"), str(rtt), str(rate), *pairs]
             self._proxy = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            assert self._proxy.stdout.readline() == "ready\n"
-            ports = fronts
+            ports = [int(port) for port in self._proxy.stdout.readline().split()]
+            assert len(ports) == count
         blocks = []
         for server, port in zip(self.servers, ports):
             # What the client sees is the distant end.

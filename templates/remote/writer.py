@@ -1,0 +1,110 @@
+"""A second process that writes contents into a tree, where a machine has cores to spare.
+
+A forked copy of the runner, which knows the tree as it was then. Gets contents by shared memory, puts them as the runner itself
+would, and answers with the stamps of the files. Never decides what a tree wants.
+"""
+
+import json
+import mmap
+import select
+import socket
+import struct
+from array import array
+
+from .faults import StoreError
+from .processes import stand_alone
+from .trees import WIDTH
+
+# The largest portion that is handed over, and how many contents a tree has to want before it is worth a process.
+ROOM = 2 << 20
+MANY = 2000
+COUNT = struct.Struct(">I")
+COUNTS = struct.Struct(">II")
+
+
+class Writer:
+    """The runner's side. Holds one portion at a time; who hands over the next one when it is busy has to write it."""
+
+    def __init__(self, fork, tree):
+        self._tree = tree
+        self._memory = mmap.mmap(-1, ROOM)
+        self._files = None
+        self._line, theirs = socket.socketpair()
+        fork(lambda: self._work(theirs), lambda status: None)
+        theirs.close()
+
+    def put(self, files, data):
+        """Hands contents over, as `Tree.put` takes them. Whether it could."""
+        if not self._is_free() or len(data) > ROOM or not self._tree.lend(files):
+            return False
+        self._memory[: len(data)] = data
+        self._files = files
+        try:
+            self._line.sendall(COUNT.pack(len(files)) + array("I", files).tobytes())
+        except OSError:
+            self._give_up()
+            return False
+        return True
+
+    def _is_free(self):
+        if self._files is not None and select.select([self._line], [], [], 0)[0]:
+            self.settle()
+        return self._line is not None and self._files is None
+
+    def settle(self):
+        """Waits for what was handed over, and tells the tree what has become of it."""
+        if self._files is None:
+            return
+        try:
+            stamps, failure = [exactly(self._line, length) for length in COUNTS.unpack(exactly(self._line, COUNTS.size))]
+        except OSError:
+            return self._give_up()
+        files, self._files = self._files, None
+        numbers = iter(array("Q", stamps))
+        self._tree.take_back(files, zip(*[numbers] * WIDTH))
+        if failure:
+            raise StoreError(*json.loads(failure.decode("ascii")))
+
+    def _give_up(self):
+        """The process is gone. What it has written of a portion is written once more."""
+        files, self._files = self._files, None
+        self._tree.take_back(files, ())
+        self.end()
+
+    def end(self):
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def _work(self, line):
+        # The lock is kept: nobody may have the tree while something is written to it.
+        stand_alone(line.fileno(), *self._tree.slot.locked())
+        try:
+            while True:
+                files = array("I", exactly(line, array("I").itemsize * COUNT.unpack(exactly(line, COUNT.size))[0]))
+                stamps, failure = self._written(files)
+                line.sendall(COUNTS.pack(len(stamps), len(failure)) + stamps + failure)
+        except OSError:
+            return 0
+
+    def _written(self, files):
+        failure = b""
+        try:
+            self._tree.put(files, self._memory)
+        except StoreError as error:
+            failure = json.dumps([error.kind, error.message]).encode("ascii")
+        except OSError as error:
+            error = StoreError.of(error, "store contents")
+            failure = json.dumps([error.kind, error.message]).encode("ascii")
+        stamps = array("Q")
+        for stamp in self._tree.stamps(files):
+            stamps.extend(stamp or (0,) * WIDTH)
+        return stamps.tobytes(), failure
+
+
+def exactly(line, length):
+    """As many bytes; ConnectionError if the other end is gone."""
+    data = line.recv(length, socket.MSG_WAITALL) if length else b""
+    if len(data) < length:
+        raise ConnectionResetError("the other process has ended")
+    return data

@@ -1,0 +1,169 @@
+"""Contents that two processes write side by side: the same tree as if one had, whatever becomes of the other."""
+
+import os
+import signal
+
+import pytest
+from conftest import KEY, Snapshot, refused, store
+
+PORTION = 50
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Forks as the runner would, for trees that lack a few files already."""
+    pids = []
+
+    def fork(body, on_exit):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                body()
+            finally:
+                os._exit(0)
+        pids.append(pid)
+        return pid
+
+    monkeypatch.setattr(store, "MANY", 10)
+    # Plugins of this pytest have threads; a runner that has some doesn't fork.
+    monkeypatch.setattr(store.threading, "active_count", lambda: 1)
+    fork.pids = pids
+    yield fork
+    for pid in pids:
+        os.waitpid(pid, 0)
+
+
+def snapshot_of(files, prefix=b""):
+    return Snapshot({"%03d/%04d" % (n % 7, n): prefix + b"%d," % n * (1 + n % 50) for n in range(files)})
+
+
+def portions(snapshot):
+    """All contents as the engine sends them, many in one message."""
+    files = range(len(snapshot.contents))
+    some = [list(files[start : start + PORTION]) for start in range(0, len(files), PORTION)]
+    return [({"files": files}, b"".join(snapshot.contents[file] for file in files)) for files in some]
+
+
+def content_of(tree):
+    found = {}
+    for directory, _, names in os.walk(tree):
+        for name in names:
+            path = os.path.join(directory, name)
+            with open(path, "rb") as file:
+                found[os.path.relpath(path, tree)] = file.read()
+    return found
+
+
+def expected(snapshot):
+    manifest = store.Manifest(snapshot.manifest)
+    return dict(zip(map(os.fsdecode, manifest.paths), snapshot.contents))
+
+
+def put(opened, snapshot):
+    snapshot.aim(opened)
+    for portion in portions(snapshot):
+        opened.pack(*portion)
+    reply, need = opened.build(snapshot.id)
+    assert need is None
+    return reply["tree"]
+
+
+def handed_over(opened, monkeypatch):
+    """Counts what the other process was given."""
+    count = []
+    lend = store.Tree.lend
+
+    def counting(tree, files):
+        lent = lend(tree, files)
+        count.append(len(files) if lent else 0)
+        return lent
+
+    monkeypatch.setattr(store.Tree, "lend", counting)
+    return count
+
+
+def test_a_tree_by_two_processes(processes, open_store, monkeypatch):
+    opened = open_store(fork=processes)
+    count = handed_over(opened, monkeypatch)
+    snapshot = snapshot_of(1000, b"first ")
+    assert content_of(put(opened, snapshot)) == expected(snapshot)
+    assert len(processes.pids) == 1 and 0 < sum(count) < 1000
+    opened.close()
+    again = open_store("r2", fork=processes)
+    snapshot.aim(again)
+    assert again.build(snapshot.id)[0]["t"] == "built" and len(processes.pids) == 1
+    edited = snapshot_of(1000, b"second ")
+    assert content_of(put(again, edited)) == expected(edited)
+
+
+def test_a_content_that_several_files_have_is_written_once_for_all(processes, open_store):
+    snapshot = Snapshot({"%03d" % n: b"%d" % (n // 2) for n in range(200)})
+    opened = open_store(fork=processes)
+    snapshot.aim(opened)
+    first = list(range(0, 200, 2))
+    opened.pack({"files": first}, b"".join(snapshot.contents[file] for file in first))
+    reply, need = opened.build(snapshot.id)
+    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+
+
+def test_wrong_contents_are_refused_and_can_be_sent_anew(processes, open_store):
+    opened = open_store(fork=processes)
+    snapshot = snapshot_of(400, b"x")
+    snapshot.aim(opened)
+    (header, data), *others = portions(snapshot)
+    opened.pack(header, b"y" + data[1:])
+
+    def rest():
+        for portion in others:
+            opened.pack(*portion)
+        opened.build(snapshot.id)
+
+    error = refused(rest)
+    assert error.kind == "corrupt" and "another hash" in error.message
+    assert content_of(put(opened, snapshot)) == expected(snapshot)
+
+
+def test_the_other_process_is_killed(processes, open_store):
+    opened = open_store(fork=processes)
+    snapshot = snapshot_of(600, b"killed ")
+    snapshot.aim(opened)
+    first, *others = portions(snapshot)
+    opened.pack(*first)
+    os.kill(processes.pids[0], signal.SIGKILL)
+    for portion in others:
+        opened.pack(*portion)
+    _, need = opened.build(snapshot.id)
+    assert need["files"] == [[0, PORTION - 1]]
+    snapshot.send(opened, need)
+    reply, need = opened.build(snapshot.id)
+    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+
+
+def test_nobody_has_the_tree_while_it_is_written_to(processes, open_store, base):
+    opened = open_store(fork=processes)
+    snapshot = snapshot_of(300, b"held ")
+    snapshot.aim(opened)
+    opened.pack(*portions(snapshot)[0])
+    pid = processes.pids[0]
+    os.kill(pid, signal.SIGSTOP)
+    opened.close()
+    second = open_store("r2")
+    assert snapshot.put(second)[0].endswith(b"-1")
+    os.kill(pid, signal.SIGCONT)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    third = open_store("r3")
+    tree, _ = snapshot.put(third)
+    assert tree.endswith(KEY.encode()) and content_of(tree.decode()) == expected(snapshot)
+
+
+def test_a_disk_that_is_full_for_the_other_process(processes, small_disk, open_store):
+    snapshot = Snapshot({"%03d" % n: os.urandom(6000) for n in range(400)})
+    opened = open_store(where=small_disk, fork=processes)
+    snapshot.aim(opened)
+
+    def rest():
+        for portion in portions(snapshot):
+            opened.pack(*portion)
+
+    assert refused(rest).kind == "disk-full"
+    assert opened.aims_at(snapshot.id) and "whole" in refused(opened.whole, snapshot.id).message
