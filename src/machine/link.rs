@@ -162,7 +162,7 @@ impl Incoming {
     /// The next message, but for those about the environment and about lanes, which are kept. Safe to cancel.
     pub async fn next(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
         loop {
-            let (message, blob) = self.next_while_sending().await?;
+            let (message, blob) = self.next_in_turn().await?;
             if !message.is_of_lanes() {
                 return Ok((message, blob));
             }
@@ -172,9 +172,13 @@ impl Incoming {
 
     /// The same, with what is said about lanes.
     pub async fn next_while_sending(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
-        if let Some(kept) = self.lanes.pop_front() {
-            return Ok((kept, Bytes::new()));
+        match self.lanes.pop_front() {
+            Some(kept) => Ok((kept, Bytes::new())),
+            None => self.next_in_turn().await,
         }
+    }
+
+    async fn next_in_turn(&mut self) -> Result<(FromRunner, Bytes), MachineError> {
         loop {
             let (message, blob) = self.next_of_all().await?;
             if !message.is_of_environment() {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     protocol::runner::{FromRunner, Place, Step, ToRunner},
-    snapshot::{Parcel, Parcels, SnapshotError, Splice, Wanted},
+    snapshot::{Parcel, Parcels, SMALL_EDIT, SnapshotError, Splice, Wanted},
 };
 
 /// Parcels that may wait for the wire.
@@ -38,7 +38,10 @@ impl Round {
     pub fn bytes(&self, preparation: &Preparation) -> u64 {
         let opening = self.opening.as_ref().map_or(0, |(_, blob)| blob.len() as u64);
         let files = preparation.snapshot.manifest.files();
-        let sizes = self.wanted.iter().map(|wanted| files[wanted.file as usize].1.saturating_sub(wanted.arrived));
+        let sizes = self.wanted.iter().map(|wanted| {
+            let size = files[wanted.file as usize].1.saturating_sub(wanted.arrived);
+            if wanted.unasked { size.min(SMALL_EDIT) } else { size }
+        });
         opening + sizes.sum::<u64>()
     }
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     protocol::runner::{FromRunner, ToRunner},
-    snapshot::{self, Difference, Digest, Manifest, Splice, Wanted},
+    snapshot::{self, Difference, Digest, LARGE, Manifest, Splice, Wanted},
 };
 
 /// What a machine most likely lacks is sent before it has asked if it is no more than this.
@@ -125,7 +125,7 @@ async fn first_round(preparation: &Arc<Preparation>, known: Vec<(String, String)
     if known.is_empty() {
         // It has nothing at all.
         let lacking = lacking(&preparation.snapshot.manifest, &Manifest::default());
-        return (Round { opening: Some(whole_manifest(preparation)), wanted: lacking.0 }, None);
+        return (Round { opening: Some(whole_manifest(preparation)), wanted: lacking }, None);
     }
     let preparation = Arc::clone(preparation);
     let round = tokio::task::spawn_blocking(move || {
@@ -145,8 +145,7 @@ async fn first_round(preparation: &Arc<Preparation>, known: Vec<(String, String)
             return (Round { opening: Some(whole_manifest(&preparation)), wanted: Vec::new() }, None);
         };
         let opening = difference(&preparation, id, Difference::of_manifests(&bytes, &preparation.manifest));
-        let (wanted, size) = lacking(&preparation.snapshot.manifest, &base);
-        let wanted = if size <= FORESEEN { wanted } else { Vec::new() };
+        let wanted = foreseen(&preparation, lacking(&preparation.snapshot.manifest, &base));
         (Round { opening: Some(opening), wanted }, Some(Arc::new(base)))
     });
     round.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
@@ -172,14 +171,23 @@ fn difference(preparation: &Preparation, base: &Digest, difference: Difference) 
     (message, snapshot::compress(&difference.bytes).into())
 }
 
-/// What one snapshot has and another lacks, and how large that is.
-fn lacking(new: &Manifest, old: &Manifest) -> (Vec<Wanted>, u64) {
+/// What one snapshot has and another lacks.
+fn lacking(new: &Manifest, old: &Manifest) -> Vec<Wanted> {
+    new.lacking(old).map(|(file, _, old)| Wanted { file, arrived: 0, old, unasked: false }).collect()
+}
+
+/// What is sent before the machine has asked: nothing if it is much. An edit inside a large content, of which it is known
+/// what it was made of, is little.
+fn foreseen(preparation: &Preparation, mut wanted: Vec<Wanted>) -> Vec<Wanted> {
+    let files = preparation.snapshot.manifest.files();
+    let is_known = |old: &Digest| preparation.recipes.as_ref().is_some_and(|recipes| recipes.load(old).is_some());
     let mut total = 0;
-    let wanted = new.lacking(old).map(|(file, size, old)| {
-        total += size;
-        Wanted { file, arrived: 0, old }
-    });
-    (wanted.collect(), total)
+    for one in &mut wanted {
+        let (_, size) = files[one.file as usize];
+        one.unasked = size >= LARGE && one.old.as_ref().is_some_and(is_known);
+        total += if one.unasked { 0 } else { size };
+    }
+    if total <= FORESEEN { wanted } else { Vec::new() }
 }
 
 /// What the machine asked for. None if that can't be understood.
@@ -196,6 +204,7 @@ fn asked_for(preparation: &Preparation, body: &[u8], base: Option<&Manifest>) ->
         file,
         arrived: needed.arrived.get(&file).copied().unwrap_or(0),
         old: before.get(&file).copied().flatten(),
+        unasked: false,
     });
     Some(wanted.collect())
 }

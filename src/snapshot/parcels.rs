@@ -25,6 +25,9 @@ use super::splice::Splice;
 /// How much goes into one parcel; a content that is larger gets several. Whole pieces can be hashed as they arrive.
 pub const PARCEL: usize = PIECE;
 
+/// What goes of an edit that nobody asked for is no more than this.
+pub const SMALL_EDIT: u64 = 1 << 20;
+
 /// The first parcel is small, so that the machine has something to do early.
 const FIRST_PARCEL: usize = 64 << 10;
 
@@ -38,6 +41,8 @@ pub struct Wanted {
     pub arrived: u64,
     /// Another content that the machine has in its place.
     pub old: Option<Digest>,
+    /// Nobody has asked for it: it goes as a small edit of the old one, or not at all.
+    pub unasked: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,8 +123,9 @@ impl Parcels {
                 Some(_) => {}
             }
             let content = self.waiting.pop_front().expect("there is a front");
-            if let Some(patching) = self.patch(&content)? {
-                self.patching = Some((patching, content));
+            let patching = self.patch(&content)?;
+            if patching.is_some() || content.wanted.unasked {
+                self.patching = patching.map(|patching| (patching, content));
                 return self.advance(compress);
             }
             self.current = Some(Reading::start(content)?);
@@ -173,7 +179,8 @@ impl Parcels {
         }
         recipes.save(digest, &after).ok();
         let patching = Patching::new(file, old, after.differences(&before));
-        Ok((patching.inserted() <= size / 2).then_some(patching))
+        let most = if wanted.unasked { SMALL_EDIT } else { size / 2 };
+        Ok((patching.inserted() <= most).then_some(patching))
     }
 }
 

@@ -31,7 +31,7 @@ impl Project {
     }
 
     fn parcels_from(&self, files: &[u32], arrived: u64, recipes: Option<Recipes>) -> Parcels {
-        let wanted = files.iter().map(|file| Wanted { file: *file, arrived, old: None });
+        let wanted = files.iter().map(|file| Wanted { file: *file, arrived, old: None, unasked: false });
         Parcels::new(&self.manifest, &self.sources, wanted, recipes).unwrap()
     }
 
@@ -122,7 +122,7 @@ fn an_edit_of_a_large_content_costs_little_once_its_recipe_is_known() {
     let (name, source) = before.sources.iter().next().unwrap();
     recipes.record(name, source).unwrap();
     let after = project(&[&new]);
-    let wanted = Wanted { file: 0, arrived: 0, old: Some(Digest::of_content(&old)) };
+    let wanted = Wanted { file: 0, arrived: 0, old: Some(Digest::of_content(&old)), unasked: false };
     let parcels = Parcels::new(&after.manifest, &after.sources, [wanted], Some(recipes.clone())).unwrap();
     let (mut made, mut sent) = (Vec::<u8>::new(), 0);
     for parcel in all(parcels, true) {
@@ -139,6 +139,26 @@ fn an_edit_of_a_large_content_costs_little_once_its_recipe_is_known() {
     }
     assert!(made == new && sent < 1 << 20, "{sent}");
     assert_eq!(recipes.load(&Digest::of_content(&new)).unwrap().size(), new.len() as u64);
+}
+
+#[test]
+fn what_nobody_asked_for_goes_as_a_small_edit_or_not_at_all() {
+    let old = noise(9 << 20);
+    let cache = tempfile::tempdir().unwrap();
+    let recipes = Recipes::new(cache.path());
+    let before = project(&[&old]);
+    let (name, source) = before.sources.iter().next().unwrap();
+    recipes.record(name, source).unwrap();
+    let edited = [&old[..5_000_000], b"an edit", &old[5_000_000..]].concat();
+    let half = [&noise(14 << 20)[9 << 20..], &old[5 << 20..]].concat();
+    for (new, goes) in [(&edited, true), (&half, false)] {
+        let after = project(&[new]);
+        let wanted = Wanted { file: 0, arrived: 0, old: Some(Digest::of_content(&old)), unasked: true };
+        let parcels = Parcels::new(&after.manifest, &after.sources, [wanted], Some(recipes.clone())).unwrap();
+        let sent = all(parcels, true);
+        assert_eq!(!sent.is_empty(), goes);
+        assert!(sent.into_iter().all(|parcel| matches!(parcel.unwrap(), Parcel::Patch { .. })));
+    }
 }
 
 #[test]
@@ -191,7 +211,7 @@ fn only_what_is_wanted_is_read() {
 #[test]
 fn a_request_for_something_else_is_refused() {
     let project = project(&[b"one"]);
-    let wanted = Wanted { file: 1, arrived: 0, old: None };
+    let wanted = Wanted { file: 1, arrived: 0, old: None, unasked: false };
     let error = Parcels::new(&project.manifest, &project.sources, [wanted], None).unwrap_err();
     assert!(matches!(error, SnapshotError::UnknownFile(1)));
 }

@@ -1,7 +1,8 @@
 //! A byte stream that goes on reading while a write is blocked.
 //!
 //! An SSH session of russh does not read while it writes. Two of them that send in bulk to each other would wait for
-//! each other for ever: each one's socket is full, because the other doesn't read. Knows nothing of SSH itself.
+//! each other for ever: each one's socket is full, because the other doesn't read. And one whose peer has ended its side
+//! and takes nothing more would never learn of it. Knows nothing of SSH itself.
 
 use std::io;
 use std::pin::Pin;
@@ -52,6 +53,15 @@ impl<S: AsyncRead + Unpin> ReadAhead<S> {
         }
         cx.waker().wake_by_ref();
     }
+
+    /// What to answer to a write that is blocked.
+    fn blocked<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.read_ahead(cx);
+        match &self.end {
+            None => Poll::Pending,
+            Some(_) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
@@ -79,19 +89,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.inner).poll_write(cx, buf);
-        if poll.is_pending() {
-            self.read_ahead(cx);
+        match Pin::new(&mut self.inner).poll_write(cx, buf) {
+            Poll::Pending => self.blocked(cx),
+            written => written,
         }
-        poll
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = Pin::new(&mut self.inner).poll_flush(cx);
-        if poll.is_pending() {
-            self.read_ahead(cx);
+        match Pin::new(&mut self.inner).poll_flush(cx) {
+            Poll::Pending => self.blocked(cx),
+            flushed => flushed,
         }
-        poll
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -102,6 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::net::UnixStream;
 
     use super::*;
 
@@ -119,6 +128,18 @@ mod tests {
         let both = async { tokio::join!(write_then_read(ReadAhead::new(one), LENGTH), write_then_read(other, LENGTH)) };
         let both = tokio::time::timeout(std::time::Duration::from_secs(20), both).await;
         assert_eq!(both.expect("no deadlock"), (LENGTH, LENGTH));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_nobody_will_take_fails_once_the_other_side_has_ended() {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let mut theirs = theirs.into_std().expect("a socket");
+        let writing = tokio::spawn(async move { ReadAhead::new(ours).write_all(&vec![7; 16 << 20]).await });
+        std::io::Write::write_all(&mut theirs, b"last words").expect("written");
+        theirs.shutdown(std::net::Shutdown::Write).expect("shut down");
+        let written = tokio::time::timeout(std::time::Duration::from_secs(20), writing).await.expect("no deadlock");
+        assert_eq!(written.expect("no panic").expect_err("nobody reads").kind(), io::ErrorKind::BrokenPipe);
+        drop(theirs);
     }
 
     #[tokio::test]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import subprocess
 from typing import Dict
@@ -139,6 +141,19 @@ def test_an_unchanged_project_is_not_sent_again_and_a_changed_file_alone(fresh, 
     assert "file7.txt" in done.err
     del second["file7.txt"]
     assert placed(tmp_path / "fresh") == second
+
+
+def test_an_edit_inside_a_large_file_takes_one_round_trip(cloudist, project, place):
+    root = project({"large.bin": os.urandom(24 << 20)})
+    run = ("ssh-run", "-n1", *place.arguments, "--timings", "--", "sha256sum large.bin")
+    cloudist(*run, cwd=root).check(0)
+    with (root / "large.bin").open("r+b") as file:
+        file.seek(10 << 20)
+        file.write(b"edited")
+    done = cloudist(*run, cwd=root).check(0)
+    assert hashlib.sha256((root / "large.bin").read_bytes()).hexdigest() in done.out, done
+    (sent,) = re.findall(r"sent (\d+) bytes, 1 round trip\b", done.err)
+    assert int(sent) < 1 << 20, done
 
 
 def test_what_a_command_changes_there_does_not_harm_the_next_run(cloudist, project, place):
