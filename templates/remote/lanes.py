@@ -11,7 +11,7 @@ import shutil
 import socket
 import tempfile
 
-from .runner import Frames, widen
+from .runner import Frames, resize
 
 MOST = 8
 WORD = array.array("i").itemsize
@@ -58,7 +58,7 @@ class Lanes:
             return self._leave(line)
         os.set_inheritable(descriptor, False)
         os.set_blocking(descriptor, False)
-        widen(descriptor)
+        resize(descriptor)
         self._lines[line] = descriptor
         frames = Frames()
         self._runner.loop.on_readable(descriptor, lambda: self._read(line, descriptor, frames))

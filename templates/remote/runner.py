@@ -26,7 +26,7 @@ FRAME_LIMIT = 64 << 20
 MOMENT = 0.012
 LENGTH = struct.Struct(">I")
 SET_PIPE_SIZE = 1031
-WIDE = 1 << 20
+USUAL, WIDE = 64 << 10, 1 << 20
 # A frame longer than this is read into a buffer of its own, which then is its blob.
 LARGE = 64 << 10
 PACKAGE = "_cloudist"
@@ -304,11 +304,11 @@ def read_some(descriptor, size=1 << 18):
         return b""
 
 
-def widen(descriptor):
+def resize(descriptor, size=WIDE):
     """Has a pipe hold more, where that is possible. OpenSSH keeps what doesn't fit in a buffer that it copies whole, with
-    every packet that comes."""
+    every packet that comes. All pipes of a user together have a limit, so this isn't for ever."""
     try:
-        fcntl.fcntl(descriptor, SET_PIPE_SIZE, WIDE)
+        fcntl.fcntl(descriptor, SET_PIPE_SIZE, size)
     except OSError:
         pass
 
@@ -394,6 +394,10 @@ class Runner:
         while self._idle and not self.outlet.congested:
             self._idle.popleft()()
 
+    def contents_have_come(self):
+        """From here on little comes at a time."""
+        resize(self._source, USUAL)
+
     def error(self, stage, kind, message, **subject):
         self.send(dict(subject, t="error", stage=stage, kind=kind, message=message))
 
@@ -471,9 +475,10 @@ def end(number, _frame):
 
 def main():
     # A snapshot is a hundred thousand objects that stay: looking through them for garbage finds none.
-    gc.set_threshold(100_000, 50)
+    if hasattr(gc, "set_threshold"):
+        gc.set_threshold(100_000, 50)
     source, target = private(0), private(1)
-    widen(source)
+    resize(source)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(2, 1)

@@ -131,6 +131,7 @@ class Services:
         reply, missing = self._store.build(snapshot)
         if missing is None:
             self._runner.tree = reply["tree"]
+            self._runner.contents_have_come()
             self._close_lanes()
         self._runner.send(reply, b"" if missing is None else json.dumps(missing).encode("ascii"))
 

@@ -116,8 +116,8 @@ class Tree:
                     "corrupt", "failed to store %s: what arrived has another hash" % digest.decode("ascii")
                 )
             mtime = target.mtime(index)
-            for index in places:
-                stamps[index] = write(prefix + paths[index], content, target.mode(index), mtime)
+            for place in places:
+                stamps[place] = write(prefix + paths[place], content, target.mode(place), mtime)
             del wanted[digest]
 
     def lend(self, files):
