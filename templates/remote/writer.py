@@ -56,7 +56,8 @@ class Writer:
         if self._files is None:
             return
         try:
-            stamps, failure = [exactly(self._line, length) for length in COUNTS.unpack(exactly(self._line, COUNTS.size))]
+            lengths = COUNTS.unpack(exactly(self._line, COUNTS.size))
+            stamps, failure = [exactly(self._line, length) for length in lengths]
         except OSError:
             return self._give_up()
         files, self._files = self._files, None
@@ -81,7 +82,8 @@ class Writer:
         stand_alone(line.fileno(), *self._tree.slot.locked())
         try:
             while True:
-                files = array("I", exactly(line, array("I").itemsize * COUNT.unpack(exactly(line, COUNT.size))[0]))
+                (count,) = COUNT.unpack(exactly(line, COUNT.size))
+                files = array("I", exactly(line, count * array("I").itemsize))
                 stamps, failure = self._written(files)
                 line.sendall(COUNTS.pack(len(stamps), len(failure)) + stamps + failure)
         except OSError:
@@ -104,7 +106,10 @@ class Writer:
 
 def exactly(line, length):
     """As many bytes; ConnectionError if the other end is gone."""
-    data = line.recv(length, socket.MSG_WAITALL) if length else b""
-    if len(data) < length:
-        raise ConnectionResetError("the other process has ended")
+    data = b""
+    while len(data) < length:
+        piece = line.recv(length - len(data), socket.MSG_WAITALL)
+        if not piece:
+            raise ConnectionResetError("the other process has ended")
+        data += piece
     return data

@@ -11,7 +11,6 @@ import pytest
 
 from cutting import line_to
 from places import Server
-from processes import until
 
 MIB = 1 << 20
 LARGE = 24 * MIB
@@ -69,7 +68,9 @@ def test_a_connection_that_is_cut_at_every_tenth(run, project, line):
         cut = whole * tenth // 10
         line.begin(breaks_at=cut)
         done = run(root).check(93)
-        assert "the connection to apart was lost" in done.err and "help: " in done.err and done.out == "", done
+        assert (
+            "the connection to apart was lost" in done.err and "help: " in done.err and done.out == ""
+        ), done
         line.begin()
         assert sum_of(root) in run(root).check(0).out
         assert line.sent < whole - max(0, cut - LOST) + MIB, (tenth, whole, line.sent)
