@@ -117,7 +117,7 @@ def test_killed_at_every_boundary_of_the_api(tmp_path: pathlib.Path, cache: path
 
 
 def test_killed_at_random_moments(tmp_path: pathlib.Path) -> None:
-    found = soak(runs=12, seed=20260101, jobs=6, place=tmp_path, report=lambda findings: None)
+    # More at once than a computer has cores, and each is killed before it has rented anything.
+    found = soak(runs=12, seed=20260101, jobs=2, place=tmp_path, report=lambda findings: None)
     assert not found.failures, "\n".join(found.failures)
-    # Whether a kill hits a moment in which there are machines is chance; the boundaries above make sure of it.
-    assert found.runs == 12
+    assert found.runs == 12 and found.machines_left > 0
