@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -151,7 +152,7 @@ async fn clean(
     });
     let (_no_input, stdin) = mpsc::channel(1);
     let preparing = task::spawn(async move { Ok::<_, RunError>(preparation) });
-    let ending = CommandRun::new(plan, fleet, output).drive(preparing, wishes, stdin).await?;
+    let ending = CommandRun::new(plan, fleet, output).drive(preparing, wishes, stdin).boxed_local().await?;
     let said = showing.await.unwrap_or_default();
     if ending.statuses.get(&0) == Some(&0) {
         return Ok(());

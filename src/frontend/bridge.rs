@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::LocalBoxFuture};
 use tokio::{sync::watch, task, time::timeout};
 
 use super::{
@@ -53,7 +53,7 @@ pub fn bridge() -> Result<u8, Failure> {
         line.part_on_signals()?;
         let mut screen = Screen::default();
         let served = to_the_end(async {
-            serve(line, None, &mut screen).await;
+            serve(line, None, &mut screen).boxed_local().await;
             Ok(0)
         });
         let served = served.await;
@@ -66,16 +66,22 @@ pub fn bridge() -> Result<u8, Failure> {
 const FAULT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs to the end, and if it breaks down, at least until nothing is rented any more.
-pub async fn to_the_end<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    match AssertUnwindSafe(run).catch_unwind().await {
-        Ok(result) => result,
-        Err(_) => {
-            // What the run held is dropped, and with it the line to whoever rents: that ends by giving everything back.
-            timeout(FAULT_PATIENCE, ec2::closed()).await.ok();
-            Err(Failure::new(exit_code::INTERNAL, "a part of cloudist broke down")
-                .with_help("this is a fault of cloudist: please report it with the lines above"))
+pub fn to_the_end<'a, T: 'a>(
+    run: impl Future<Output = Result<T, Failure>> + 'a,
+) -> LocalBoxFuture<'a, Result<T, Failure>> {
+    let run = AssertUnwindSafe(run.boxed_local()).catch_unwind();
+    async {
+        match run.await {
+            Ok(result) => result,
+            Err(_) => {
+                // What the run held is dropped, and with it the line to whoever rents: that ends by giving everything back.
+                timeout(FAULT_PATIENCE, ec2::closed()).await.ok();
+                Err(Failure::new(exit_code::INTERNAL, "a part of cloudist broke down")
+                    .with_help("this is a fault of cloudist: please report it with the lines above"))
+            }
         }
     }
+    .boxed_local()
 }
 
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
@@ -206,7 +212,8 @@ async fn run(
     for text in notes {
         line.tell(&ToPlugin::Note { level: Level::Warning, text, help: None }).await;
     }
-    let ending = TestRun::new(rules, &mut fleet, &mut line.bridge, &mut keeper.memory).drive(preparing).await;
+    let ending =
+        TestRun::new(rules, &mut fleet, &mut line.bridge, &mut keeper.memory).drive(preparing).boxed_local().await;
     keeper.ended(&ending, &fleet, settings.num_workers);
     (Some(fleet), ending.map(|ending| (ending, provider_of(&settings))).map_err(Failure::from))
 }

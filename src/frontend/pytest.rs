@@ -10,6 +10,7 @@ use std::{
 };
 
 use command_fds::{CommandFdExt, FdMapping};
+use futures_util::FutureExt;
 use signal_hook::{
     consts::SIGINT,
     iterator::{SignalsInfo, exfiltrator::WithOrigin},
@@ -96,7 +97,7 @@ async fn run(args: PytestArgs, screen: &mut Screen) -> Result<u8, Failure> {
     recording::begin(&mut fleet, &settings, &[]);
     let line = Line::open(from_child, to_child)?;
     let watch = screen.watch();
-    let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }), screen);
+    let served = bridge::serve(line, Some(EarlyFleet { fleet, settings, flags }), screen).boxed_local();
     let (served, status) = tokio::join!(served, follow(&mut child, &watch));
     let status = status?;
     if served == Served::Nothing && !status.success() && !interpreter::has_pytest(&python) {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -132,7 +133,7 @@ async fn run(args: SshRunArgs, view: &mut screen::Screen) -> Result<u8, Failure>
         }
         screen.finish()
     });
-    let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, wishes, stdin_pieces).await;
+    let ending = CommandRun::new(plan, &mut fleet, output).drive(preparing, wishes, stdin_pieces).boxed_local().await;
     view.leave();
     let bill = fleet.bill().filter(|bill| bill.machines > 0);
     let machines = fleet.machines();

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::Args;
+use futures_util::FutureExt;
 
 use super::{
     bridge, config,
@@ -64,7 +65,7 @@ pub fn sweep(args: &SweepArgs) -> Result<u8, Failure> {
     flags.extend(args.profile.clone().map(|profile| ("profile".into(), vec![profile])));
     let settings = config::settings(flags, "--", &pytest::current_dir()?)?.ec2;
     let place = Place { region: settings.region, profile: settings.profile };
-    bridge::runtime()?.block_on(search_and_remove(args, &place))
+    bridge::runtime()?.block_on(search_and_remove(args, &place).boxed_local())
 }
 
 async fn search_and_remove(args: &SweepArgs, place: &Place) -> Result<u8, Failure> {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
@@ -407,7 +408,7 @@ impl Fleet {
             command_receiver,
             self.event_sender.clone(),
         );
-        let task = self.tasks.spawn(life);
+        let task = self.tasks.spawn(life.boxed());
         self.machine_of.insert(task.id(), machine);
         FleetEvent::Leased { machine, name, workers }
     }

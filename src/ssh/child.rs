@@ -115,7 +115,7 @@ pub(super) fn follow(session: &Session, channel: Channel<Msg>, backlog: &Arc<Bac
     let (exit_sender, exit) = oneshot::channel();
     let (pieces, queue) = mpsc::channel(stdin::PIECES);
 
-    tasks.spawn(stdin::feed(Arc::clone(&write), queue, Arc::clone(backlog), closed.clone()));
+    tasks.spawn(stdin::feed(Arc::clone(&write), queue, Arc::clone(backlog), closed.clone()).boxed());
     let pump = Pump {
         end: session.end().clone(),
         label: session.label().to_owned(),
@@ -125,7 +125,7 @@ pub(super) fn follow(session: &Session, channel: Channel<Msg>, backlog: &Arc<Bac
         exited: CancellationToken::new(),
     };
     let close = close(Arc::clone(&write), hang_up.clone(), pump.exited.clone(), unwanted);
-    tasks.spawn(pump.run(read, close, closed.drop_guard()));
+    tasks.spawn(pump.run(read, close, closed.drop_guard()).boxed());
     Child {
         stdin: ChildStdin::new(pieces, session.clone()),
         stdout,

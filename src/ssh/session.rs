@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelOpenFailure, Disconnect, SshId};
@@ -92,8 +93,12 @@ impl Session {
             (Err(ConnectFailure::Dropped { .. }), Some(words)) => return Err(words.failure().await),
             (Err(failure), _) => return Err(failure),
         };
-        within(Stage::Authentication, AUTHENTICATION, authenticate(&mut handle, &endpoint.user, &endpoint.identity))
-            .await?;
+        within(
+            Stage::Authentication,
+            AUTHENTICATION,
+            authenticate(&mut handle, &endpoint.user, &endpoint.identity).boxed(),
+        )
+        .await?;
         cut_on_failure.disarm();
         let shared =
             Shared { label: endpoint.label.clone(), handle, end, backlog, tasks: TaskTracker::new(), lent_agent };

@@ -4,6 +4,8 @@ mod account;
 mod check;
 mod local;
 
+use futures_util::FutureExt;
+
 use super::{args::DoctorArgs, bridge, config, failure::Failure, pytest};
 use crate::{
     plan::{ProviderKind, Settings},
@@ -41,7 +43,7 @@ fn machines(report: &mut Report, settings: &Settings) -> Result<(), Failure> {
         (_, Some(_)) => report.add(Check::ok("provider", "local: processes on this machine")),
     }
     if settings.provider == Some(ProviderKind::Ec2) {
-        bridge::runtime()?.block_on(account::examine(report, settings, credentials.as_deref()));
+        bridge::runtime()?.block_on(account::examine(report, settings, credentials.as_deref()).boxed_local());
     } else if let Some(check) = local::left_over() {
         report.add(check);
     }

@@ -3,6 +3,7 @@
 //! Listens on the loopback address alone.
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -43,7 +44,7 @@ pub async fn forward(args: ForwardArgs) -> Result<u8, Failure> {
     let result = loop {
         tokio::select! {
             accepted = listener.accept() => if let Ok((stream, _)) = accepted {
-                connections.spawn(lead(session.clone(), stream, there));
+                connections.spawn(lead(session.clone(), stream, there).boxed());
             },
             Some(_) = connections.join_next() => {}
             why = &mut closed => {

@@ -22,6 +22,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::{sync::mpsc, task};
 
 use self::args::MachinesCommand;
@@ -50,9 +51,9 @@ pub fn main(command: MachinesCommand) -> Result<u8, Failure> {
     }
 }
 
-fn block_on(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+fn block_on(command: impl Future<Output = Result<u8, Failure>> + 'static) -> Result<u8, Failure> {
     let runtime = bridge::runtime()?;
-    let result = runtime.block_on(command);
+    let result = runtime.block_on(command.boxed_local());
     // A read of the terminal can't be cancelled; it must not keep the process alive.
     runtime.shutdown_background();
     result

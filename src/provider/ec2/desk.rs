@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
 use russh::keys::{PrivateKey, PublicKey};
 use tokio::{
     sync::{mpsc, watch},
@@ -277,7 +278,7 @@ impl Desk {
             lease: self.plan.settings.lease,
             keep: self.plan.settings.keep,
         };
-        self.arrivals.spawn(welcome(welcomed, expected, events.clone()));
+        self.arrivals.spawn(welcome(welcomed, expected, events.clone()).boxed());
     }
 
     pub fn spent_by_now(&self) -> f64 {

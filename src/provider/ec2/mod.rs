@@ -32,6 +32,7 @@ mod warm;
 
 use std::{collections::BTreeMap, env, path::PathBuf, sync::LazyLock, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -171,7 +172,7 @@ impl Ec2 {
         let (account_sender, account) = watch::channel(Account::default());
         let (stop, spent, began) = (CancellationToken::new(), CancellationToken::new(), Instant::now());
         let desk = desk::Desk::new(plan, stop.clone(), spent.clone(), account_sender, began);
-        Self { orders, stop, desk: tokio::spawn(serve(desk, order_receiver)), account, began, spent }
+        Self { orders, stop, desk: tokio::spawn(serve(desk, order_receiver).boxed()), account, began, spent }
     }
 
     pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {

@@ -12,6 +12,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -80,7 +81,7 @@ impl Hosts {
             Some((MachineId(u32::try_from(number).unwrap_or(u32::MAX)), entry, share.workers))
         });
         let leases: Vec<_> = leases.collect();
-        self.resolving.spawn(resolve_all(leases, Arc::clone(&self.config), events));
+        self.resolving.spawn(resolve_all(leases, Arc::clone(&self.config), events).boxed());
     }
 
     pub(super) async fn release_all(mut self) {

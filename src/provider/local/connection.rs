@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use russh::keys::{PrivateKey, PublicKey};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, PublicKeyOffer, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet, Pty, SshId};
@@ -69,20 +70,21 @@ fn config(host_key: PrivateKey) -> server::Config {
 
 /// Serves a connection in a task of its own, which ends with it.
 pub(super) fn accept(machine: &Arc<Machine>, stream: TcpStream) {
-    let machine = Arc::clone(machine);
-    tokio::spawn(async move {
-        if stream.set_nodelay(true).is_err() {
-            return;
-        }
-        let backlog = Backlog::new(BACKLOG);
-        let stream = Throttled::new(ReadAhead::new(stream), Arc::clone(&backlog), TRICKLE);
-        let config = Arc::clone(&machine.config);
-        let connection = Connection { machine, backlog, opened: HashMap::new() };
-        if let Ok(session) = server::run_stream(config, stream, connection).await {
-            // However it ends, its channels end with it, and so do their commands.
-            let _ = session.await;
-        }
-    });
+    tokio::spawn(serve(Arc::clone(machine), stream).boxed());
+}
+
+async fn serve(machine: Arc<Machine>, stream: TcpStream) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let backlog = Backlog::new(BACKLOG);
+    let stream = Throttled::new(ReadAhead::new(stream), Arc::clone(&backlog), TRICKLE);
+    let config = Arc::clone(&machine.config);
+    let connection = Connection { machine, backlog, opened: HashMap::new() };
+    if let Ok(session) = server::run_stream(config, stream, connection).await {
+        // However it ends, its channels end with it, and so do their commands.
+        let _ = session.await;
+    }
 }
 
 struct Connection {
@@ -116,10 +118,10 @@ impl Connection {
         let backlog = Arc::clone(&self.backlog);
         let started = match &terminal {
             None => exec::start(&self.machine, command.unwrap_or(exec::SHELL)).map(|command| {
-                tokio::spawn(command.serve(channel, session.handle(), backlog));
+                tokio::spawn(command.serve(channel, session.handle(), backlog).boxed());
             }),
             Some(asked) => terminal::start(&self.machine, command, asked).map(|command| {
-                tokio::spawn(command.serve(channel, session.handle(), backlog));
+                tokio::spawn(command.serve(channel, session.handle(), backlog).boxed());
             }),
         };
         match started {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -88,7 +89,7 @@ impl Local {
     pub(super) fn launch(&mut self, request: LaunchRequest, events: mpsc::Sender<LeaseEvent>) {
         let shares = spread(request.workers, self.count);
         for share in shares {
-            self.machines.spawn(start(Arc::clone(&self.launcher), share, events.clone()));
+            self.machines.spawn(start(Arc::clone(&self.launcher), share, events.clone()).boxed());
         }
     }
 
@@ -100,7 +101,7 @@ impl Local {
             let Ok(Some((number, machine))) = machine else { continue };
             match kept.get(&number) {
                 Some(&time) => machine.leave(time).await,
-                None => drop(releases.spawn(machine.release())),
+                None => drop(releases.spawn(machine.release().boxed())),
             }
         }
         releases.join_all().await;

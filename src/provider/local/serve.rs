@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use russh::keys::{PrivateKey, PublicKey};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
@@ -51,7 +52,7 @@ pub fn serve() -> Result<(), ServeError> {
     io::stdin().lock().read_line(&mut line).map_err(ServeError::Read)?;
     let parameters: Parameters = serde_json::from_str(&line)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Process)?;
-    let result = runtime.block_on(run(parameters));
+    let result = runtime.block_on(run(parameters).boxed_local());
     runtime.shutdown_background();
     process_tree::end_all();
     result

@@ -15,6 +15,7 @@ use aws_config::{
     retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_sdk_ec2::{Client, config::ProvideCredentials, types::Tag};
+use futures_util::FutureExt;
 
 use super::{error::Ec2Error, https};
 
@@ -53,7 +54,7 @@ impl Cloud {
         if let Some(profile) = &place.profile {
             if region.is_none() {
                 let regional = aws_config::defaults(BehaviorVersion::latest()).http_client(https.clone());
-                region = regional.profile_name(profile).no_credentials().load().await.region().cloned();
+                region = regional.profile_name(profile).no_credentials().load().boxed().await.region().cloned();
             }
             // The SDK's own chain looks at AWS_ACCESS_KEY_ID first: a profile that was asked for wins over it.
             let provider = ProfileFileCredentialsProvider::builder()
@@ -64,7 +65,7 @@ impl Cloud {
         if let Some(region) = region {
             loader = loader.region(region);
         }
-        let config = loader.load().await;
+        let config = loader.load().boxed().await;
         let missing = |detail: String| Ec2Error::NoCredentials {
             detail: match &place.profile {
                 Some(profile) => format!("profile {profile}: {detail}"),
