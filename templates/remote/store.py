@@ -15,11 +15,12 @@ from .manifest import HEADER, LIMIT, Manifest, inflate, spliced
 from .slots import by_age, checked_key, claim, clear_away, manifest_of
 from .trees import Tree
 from .uploads import Uploads
-from .writer import MANY, Writer
 
 KEPT_TREES = 16
 KEPT_BYTES = 2 << 30
 PACK_LIMIT = 64 << 20
+# So many contents have to be wanted before a second process is worth it.
+MANY = 2000
 
 
 class Store:
@@ -134,6 +135,8 @@ class Store:
         if self._writer is None:
             if self._fork is None or len(tree.wanted) < MANY or threading.active_count() > 1:
                 return False
+            from .writer import Writer
+
             tree.begin()
             try:
                 self._writer = Writer(self._fork, tree)

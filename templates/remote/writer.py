@@ -15,9 +15,8 @@ from .faults import StoreError
 from .processes import stand_alone
 from .trees import WIDTH
 
-# The largest portion that is handed over, and how many contents a tree has to want before it is worth a process.
+# The largest portion that is handed over.
 ROOM = 2 << 20
-MANY = 2000
 COUNT = struct.Struct(">I")
 COUNTS = struct.Struct(">II")
 
@@ -93,11 +92,9 @@ class Writer:
         failure = b""
         try:
             self._tree.put(files, self._memory)
-        except StoreError as error:
-            failure = json.dumps([error.kind, error.message]).encode("ascii")
-        except OSError as error:
-            error = StoreError.of(error, "store contents")
-            failure = json.dumps([error.kind, error.message]).encode("ascii")
+        except (StoreError, OSError) as error:
+            told = StoreError.of(error, "store contents") if isinstance(error, OSError) else error
+            failure = json.dumps([told.kind, told.message]).encode("ascii")
         stamps = array("Q")
         for stamp in self._tree.stamps(files):
             stamps.extend(stamp or (0,) * WIDTH)
