@@ -20,6 +20,10 @@ _HELP = {
 }
 
 
+def is_full(error):
+    return _KINDS.get(error.errno) == "disk-full"
+
+
 class StoreError(Exception):
     """`kind` is disk-full, corrupt, permission or io."""
 

@@ -81,8 +81,12 @@ class Slot:
 
     def write(self, name, data):
         temporary = self.beside(name + ".new")
-        with open(temporary, "wb") as file:
-            file.write(data)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+        except OSError:
+            remove(os.fsencode(temporary))
+            raise
         os.rename(temporary, self.beside(name))
 
     def drop(self, name):

@@ -10,7 +10,7 @@ import threading
 import time
 
 from .attic import Attic
-from .faults import StoreError
+from .faults import StoreError, is_full
 from .manifest import HEADER, LIMIT, Manifest, inflate, spliced
 from .slots import by_age, checked_key, claim, clear_away, manifest_of
 from .trees import Tree
@@ -70,26 +70,42 @@ class Store:
             self._uploads.pause()
         self._uploads = None
         self._part_with_writer()
-        try:
-            manifest = self._stands(snapshot, key)
-            if manifest is None:
-                data = self._manifest(header, key, blob)
-                if data is None:
+        self._with_room("look at the store", self._aim, snapshot, key, header, blob)
+
+    def _aim(self, snapshot, key, header, blob):
+        manifest = self._stands(snapshot, key)
+        if manifest is None:
+            data = self._manifest(header, key, blob)
+            if data is None:
+                return
+            if hashlib.sha256(data).hexdigest() != snapshot:
+                if header.get("base"):
                     return
-                if hashlib.sha256(data).hexdigest() != snapshot:
-                    if header.get("base"):
-                        return
-                    raise StoreError(
-                        "corrupt", "failed to read the manifest: it is not the one of %s" % snapshot
-                    )
-                manifest = Manifest(data)
-            self._tree = self._held.get(key) or self._claim(key)
-            os.utime(self._tree.slot.side)
-            self._tree.aim(manifest)
-            self._uploads = Uploads(self._tree)
-            self._awaits_manifest = None
-        except OSError as error:
-            raise StoreError.of(error, "look at the store") from error
+                raise StoreError("corrupt", "failed to read the manifest: it is not the one of %s" % snapshot)
+            manifest = Manifest(data)
+        self._tree = self._held.get(key) or self._claim(key)
+        os.utime(self._tree.slot.side)
+        self._tree.aim(manifest)
+        self._uploads = Uploads(self._tree)
+        self._awaits_manifest = None
+
+    def _with_room(self, doing, action, *arguments):
+        """Does what may need the disk; while that is full, again without what the store keeps for later."""
+        while True:
+            try:
+                return action(*arguments)
+            except OSError as error:
+                if not (is_full(error) and self._make_room()):
+                    raise StoreError.of(error, doing) from error
+
+    def _make_room(self):
+        """Whether anything could be given up: contents of the attic, trees of nobody, and at last what the tree has too much."""
+        return bool(self._keep(0, 0)) or (self._tree is not None and self._tree.shed())
+
+    def _forgive(self, error):
+        """The other process found the disk full: what it could not write stays wanted, if there is room now."""
+        if error.kind != "disk-full" or not self._make_room():
+            raise error
 
     def _stands(self, snapshot, key):
         """The manifest of a snapshot, if it is that of the tree which was looked at."""
@@ -124,11 +140,11 @@ class Store:
         data = inflate(blob, PACK_LIMIT, "contents") if header.get("z") else blob
         if sum(lengths) != len(data):
             raise StoreError("corrupt", "failed to store contents: they are not as long as they should be")
-        try:
-            if not self._hand_over(tree, header["files"], data):
-                tree.put(header["files"], data)
-        except OSError as error:
-            raise StoreError.of(error, "store contents") from error
+        self._with_room("store contents", self._put, tree, header["files"], data)
+
+    def _put(self, tree, files, data):
+        if not self._hand_over(tree, files, data):
+            tree.put(files, data)
 
     def _hand_over(self, tree, files, data):
         """Lets another process write contents, if that is worth it and one has time."""
@@ -143,13 +159,19 @@ class Store:
             except OSError:
                 self._fork = None
                 return False
-        return self._writer.put(files, data)
+        try:
+            return self._writer.put(files, data)
+        except StoreError as error:
+            self._forgive(error)
+            return False
 
     def _part_with_writer(self):
         writer, self._writer = self._writer, None
         if writer is not None:
             try:
                 writer.settle()
+            except StoreError as error:
+                self._forgive(error)
             finally:
                 writer.end()
 
@@ -162,13 +184,8 @@ class Store:
         if not 0 <= index < len(tree.target):
             raise StoreError("corrupt", "failed to store a content: nobody asked for it")
         data = inflate(blob, PACK_LIMIT, "a content") if header.get("z") else blob
-        try:
-            if old is None:
-                self._uploads.part(index, header["offset"], data)
-            else:
-                self._uploads.part(index, header["offset"], data, old.encode("ascii"), header["ops"])
-        except OSError as error:
-            raise StoreError.of(error, "store a content") from error
+        splice = () if old is None else (old.encode("ascii"), header["ops"])
+        self._with_room("store a content", self._uploads.part, index, header["offset"], data, *splice)
 
     def build(self, snapshot):
         """Makes the tree whole. Returns the header of `built`, or that of `need` with what has to be sent before the next
@@ -180,8 +197,8 @@ class Store:
         if tree.target.id != snapshot:
             raise StoreError("corrupt", "failed to build %s: its manifest was never sent" % snapshot)
         self._part_with_writer()
+        missing = self._with_room("build the tree", tree.complete, self.trees)
         try:
-            missing = tree.complete(self.trees)
             if missing:
                 self._uploads.pause()
                 arrived = {str(index): self._uploads.arrived(index) for index in missing}
@@ -231,24 +248,31 @@ class Store:
     def prune(self):
         """Drops what was used least recently, trees nobody holds and contents in the attic, until the rest is small
         enough."""
+        self._keep(self.kept_bytes, self.kept_trees)
+
+    def _keep(self, kept_bytes, kept_trees):
+        """How much was dropped so that no more than this, and the tree used last, is left."""
         clear_away(self.trees)
         found = [(time, int(slot.read("bytes") or 0), slot) for time, slot in by_age(self.trees)]
         found.extend(self.attic.files())
         found.sort(key=lambda each: each[0], reverse=True)
-        total = trees = 0
+        total = trees = dropped = 0
         for _, size, what in found:
             total += size
             is_tree = not isinstance(what, bytes)
             trees += is_tree
             is_newest = is_tree and trees == 1
-            if is_newest or total <= self.kept_bytes and (not is_tree or trees <= self.kept_trees):
+            if is_newest or total <= kept_bytes and (not is_tree or trees <= kept_trees):
                 continue
-            if not is_tree:
-                total -= size
-                remove(what)
-            elif what.claim():
-                total, trees = total - size, trees - 1
+            if is_tree:
+                if not what.claim():
+                    continue
+                trees -= 1
                 what.remove()
+            else:
+                remove(what)
+            total, dropped = total - size, dropped + 1
+        return dropped
 
 
 def remove(path):

@@ -190,6 +190,18 @@ class Tree:
             disk.make_directory(self._at(path))
         self._begun = True
 
+    def shed(self):
+        """Where not even the target's record fits on the disk: removes what the target doesn't have. Whether that made room."""
+        if self._is_same or self._begun or not self._dropped:
+            return False
+        if self._is_finished:
+            os.rename(self.slot.beside("manifest"), self.slot.beside("unfinished"))
+            self._is_finished = False
+        dropped, self._dropped = self._dropped, []
+        for path, _ in dropped:
+            disk.remove(self._at(path))
+        return True
+
     def _clear(self):
         # What a test has been at is replaced or goes as a stray, once no link is left that would lead astray.
         for path, digest in self._dropped:

@@ -1,4 +1,4 @@
-"""What goes into the store, what is refused, and what becomes of it: damage, full disks, pruning."""
+"""What goes into the store, what is refused, and what becomes of it: damage, pruning."""
 
 import errno
 import hashlib
@@ -261,32 +261,6 @@ def test_what_a_test_has_edited_does_not_go_to_the_attic(open_store, base):
     Snapshot({"a": b"new"}).put(opened)
     assert not os.path.exists(attic_path(base, b"old"))
     assert Snapshot({"a": b"old"}).put(opened)[1] == [b"old"]
-
-
-def test_a_disk_that_fills_up(small_disk, open_store):
-    snapshot = Snapshot({"a": os.urandom(600_000), "b": os.urandom(600_000)})
-    opened = open_store(where=small_disk)
-    snapshot.aim(opened)
-    _, need = opened.build(snapshot.id)
-    error = refused(snapshot.send, opened, need)
-    assert error.kind == "disk-full" and "free space" in error.message
-    opened.close()
-    smaller = Snapshot({"a": b"fits"})
-    tree, _ = smaller.put(open_store("r2", where=small_disk))
-    assert os.listdir(tree) == [b"a"]
-
-
-def test_a_disk_that_fills_up_while_copying(small_disk, open_store):
-    content = os.urandom(400_000)
-    snapshot = Snapshot({name: content for name in "abc"})
-    opened = open_store(where=small_disk)
-    snapshot.aim(opened)
-    _, need = opened.build(snapshot.id)
-    assert need["files"] == [[0, 0]]
-    assert refused(snapshot.send, opened, need).kind == "disk-full"
-    assert not os.path.exists(opened._tree.slot.beside("manifest"))
-    opened.close()
-    assert os.path.exists(Snapshot({"a": content}).put(open_store("r2", where=small_disk))[0])
 
 
 def test_kinds_of_errors():

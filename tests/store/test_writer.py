@@ -167,3 +167,19 @@ def test_a_disk_that_is_full_for_the_other_process(processes, small_disk, open_s
 
     assert refused(rest).kind == "disk-full"
     assert opened.aims_at(snapshot.id) and "whole" in refused(opened.whole, snapshot.id).message
+
+
+def test_room_is_made_for_the_other_process(processes, small_disk, open_store, monkeypatch):
+    opened = open_store(where=small_disk, fork=processes)
+    Snapshot({"before": os.urandom(500_000)}).put(opened)
+    snapshot = Snapshot({"%03d" % n: os.urandom(6000) for n in range(100)})
+    count = handed_over(opened, monkeypatch)
+    snapshot.aim(opened)
+    for portion in portions(snapshot):
+        opened.pack(*portion)
+    reply, need = opened.build(snapshot.id)
+    if need is not None:
+        snapshot.send(opened, need)
+        reply, need = opened.build(snapshot.id)
+    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+    assert sum(count) > 0
