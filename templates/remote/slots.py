@@ -29,12 +29,17 @@ class Slot:
     def claim(self):
         """Takes the lock if nobody has it. Whether it did."""
         while True:
-            os.makedirs(self.side, 0o700, exist_ok=True)
             path = self.beside("lock")
             try:
+                os.makedirs(self.side, 0o700, exist_ok=True)
                 lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:
                 continue  # It was pruned just now.
+            except FileExistsError:
+                # So it was if `makedirs` found something there that was no directory a moment later.
+                if os.path.exists(self.side) and not os.path.isdir(self.side):
+                    raise
+                continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.path.samestat(os.fstat(lock), os.stat(path)):

@@ -99,13 +99,8 @@ class Store:
                     raise StoreError.of(error, doing) from error
 
     def _make_room(self):
-        """Whether anything could be given up: contents of the attic, trees of nobody, and at last what the tree has too much."""
+        """Gives up contents of the attic and trees of nobody, or else what the tree has and isn't to have. Whether there was any."""
         return bool(self._keep(0, 0)) or (self._tree is not None and self._tree.shed())
-
-    def _forgive(self, error):
-        """The other process found the disk full: what it could not write stays wanted, if there is room now."""
-        if error.kind != "disk-full" or not self._make_room():
-            raise error
 
     def _stands(self, snapshot, key):
         """The manifest of a snapshot, if it is that of the tree which was looked at."""
@@ -162,8 +157,15 @@ class Store:
         try:
             return self._writer.put(files, data)
         except StoreError as error:
-            self._forgive(error)
+            self._do_without(self._writer, error)
             return False
+
+    def _do_without(self, writer, error):
+        """What the other process had no room for stays wanted. It is written here, where room can be made."""
+        if error.kind != "disk-full":
+            raise error
+        writer.end()
+        self._writer = self._fork = None
 
     def _part_with_writer(self):
         writer, self._writer = self._writer, None
@@ -171,7 +173,7 @@ class Store:
             try:
                 writer.settle()
             except StoreError as error:
-                self._forgive(error)
+                self._do_without(writer, error)
             finally:
                 writer.end()
 

@@ -25,6 +25,8 @@ class Tree:
         self.root = os.fsencode(slot.tree)
         self.base = self.target = None
         self.wanted = {}
+        self._dropped = []
+        self._is_same = self._begun = False
         self._attic = attic
         self._found = None
 
@@ -191,7 +193,7 @@ class Tree:
         self._begun = True
 
     def shed(self):
-        """Where not even the target's record fits on the disk: removes what the target doesn't have. Whether that made room."""
+        """Removes what the target doesn't have, where not even its record fits on the disk. Whether there was any."""
         if self._is_same or self._begun or not self._dropped:
             return False
         if self._is_finished:

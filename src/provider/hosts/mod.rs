@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use std::time::Duration;
 use thiserror::Error;
 
 use tokio::sync::mpsc;
