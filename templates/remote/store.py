@@ -157,15 +157,15 @@ class Store:
         try:
             return self._writer.put(files, data)
         except StoreError as error:
-            self._do_without(self._writer, error)
+            self._do_alone(error)
+            self._part_with_writer()
             return False
 
-    def _do_without(self, writer, error):
+    def _do_alone(self, error):
         """What the other process had no room for stays wanted. It is written here, where room can be made."""
         if error.kind != "disk-full":
             raise error
-        writer.end()
-        self._writer = self._fork = None
+        self._fork = None
 
     def _part_with_writer(self):
         writer, self._writer = self._writer, None
@@ -173,7 +173,7 @@ class Store:
             try:
                 writer.settle()
             except StoreError as error:
-                self._do_without(writer, error)
+                self._do_alone(error)
             finally:
                 writer.end()
 

@@ -2,7 +2,7 @@
 
 import os
 
-from conftest import KEY, Snapshot, refused
+from conftest import Snapshot, refused
 
 OTHER = "fedcba9876543210"
 
@@ -40,8 +40,7 @@ def test_the_attic_makes_room(small_disk, open_store):
     assert os.listdir(tree) == [b"b"]
 
 
-def test_the_attic_makes_room_for_parts(small_disk, open_store, monkeypatch):
-    monkeypatch.setattr("conftest.PART", 100_000)
+def test_the_attic_makes_room_for_parts(small_disk, open_store):
     opened = open_store(where=small_disk)
     Snapshot({"a": os.urandom(600_000)}).put(opened)
     after = Snapshot({"b": os.urandom(600_000)})
@@ -64,15 +63,11 @@ def test_trees_of_nobody_make_room(small_disk, open_store):
     assert refused(snapshot.send, other, need).kind == "disk-full", "the run that has the other tree goes on"
     opened.close()
     assert os.path.exists(snapshot.put(other)[0])
-    assert os.listdir(os.path.join(small_disk, "trees")).count(OTHER) == 0
+    assert OTHER not in os.listdir(os.path.join(small_disk, "trees"))
 
 
 def test_a_disk_without_room_for_a_record(small_disk, open_store):
-    snapshot = Snapshot({"%03d" % number: os.urandom(4096) for number in range(150)})
-    opened = open_store(where=small_disk)
-    snapshot.put(opened)
-    opened.close()
-    fill(small_disk)
+    filled(small_disk, open_store)
     smaller = Snapshot({"%03d" % number: b"less" for number in range(30)})
     opened = open_store("r2", where=small_disk)
     tree, _ = smaller.put(opened)
@@ -82,15 +77,11 @@ def test_a_disk_without_room_for_a_record(small_disk, open_store):
 
 
 def test_what_was_shed_is_not_believed_to_be_there(small_disk, open_store):
-    snapshot = Snapshot({"%03d" % number: os.urandom(4096) for number in range(150)})
-    opened = open_store(where=small_disk)
-    snapshot.put(opened)
-    opened.close()
-    fill(small_disk)
+    snapshot = filled(small_disk, open_store)
     opened = open_store("r2", where=small_disk)
     # Nothing of the old tree is in it, and it doesn't fit: its files are more than there is room for.
     larger = Snapshot({"other-%03d" % number: os.urandom(4096) for number in range(300)})
-    larger.aim(opened, KEY)
+    larger.aim(opened)
     need = opened.build(larger.id)[1]
     assert refused(larger.send, opened, need).kind == "disk-full"
     opened.close()
@@ -99,11 +90,15 @@ def test_what_was_shed_is_not_believed_to_be_there(small_disk, open_store):
     assert len(sent) == 150 and len(os.listdir(tree)) == 150
 
 
-def fill(where):
-    """Takes all that is left of a disk."""
+def filled(where, open_store):
+    """Leaves a tree of many small files on a disk, and no room beside it. Returns its snapshot."""
+    snapshot = Snapshot({"%03d" % number: os.urandom(4096) for number in range(150)})
+    opened = open_store(where=where)
+    snapshot.put(opened)
+    opened.close()
     with open(os.path.join(where, "filler"), "wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(4096))
         except OSError:
-            pass
+            return snapshot

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use thiserror::Error;
-
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
