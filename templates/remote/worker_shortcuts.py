@@ -5,9 +5,13 @@ Remembers them; never changes one. Where a pytest doesn't have what is remembere
 
 import functools
 import os
+from pathlib import Path
 
 import _pytest._code.code
+import _pytest.config
 import _pytest.nodes
+
+directory_of = getattr(_pytest.config, "_get_directory", None)
 
 
 class HookProxies:
@@ -15,6 +19,7 @@ class HookProxies:
 
     def __init__(self, session):
         self._ask = session.gethookproxy
+        self._seen = directory_of and getattr(session.config.pluginmanager, "_dirpath2confmods", None)
         self._known = {}
         session.gethookproxy = self._look
 
@@ -22,8 +27,11 @@ class HookProxies:
         try:
             return self._known[fspath]
         except KeyError:
-            proxy = self._known[fspath] = self._ask(fspath)
-            return proxy
+            proxy = self._ask(fspath)
+        # The conftests of a directory that was not seen yet may be loaded for another one: nothing tells when they count here, too.
+        if self._seen and directory_of(Path(fspath)) in self._seen:
+            self._known[fspath] = proxy
+        return proxy
 
     def pytest_plugin_registered(self):
         self._known.clear()

@@ -286,6 +286,37 @@ def test_subtests_of_unittest(suite: Suite) -> None:
     assert (cloudist.exit, cloudist.last_lines()) == (plain.exit, plain.last_lines())
 
 
+def test_a_conftest_collects_for_the_directories_below(suite: Suite) -> None:
+    suite.write(
+        {
+            "snippets/conftest.py": """
+                import pytest
+
+                class Check(pytest.Item):
+                    def runtest(self):
+                        assert "wrong" not in self.path.read_text()
+
+                class Snippet(pytest.File):
+                    def collect(self):
+                        yield Check.from_parent(self, name="")
+
+                def pytest_collect_file(parent, file_path):
+                    if file_path.suffix == ".txt":
+                        return Snippet.from_parent(parent, path=file_path)
+            """,
+            "snippets/one/a.txt": "right",
+            "snippets/one/b.txt": "wrong",
+            "snippets/two/deep/c.txt": "wrong",
+            "test_first.py": "def test_1(): pass",
+            "test_second.py": "def test_2(): pass",
+        }
+    )
+    for arguments in ([], ["test_first.py", "snippets"], ["snippets/two", "test_second.py", "snippets/one"]):
+        for workers in (1, 2):
+            options = [*arguments, "-rA", "--tb=no"]
+            assert_same(suite.plain(*options), suite.cloudist(*options, workers=workers))
+
+
 def test_items_of_other_collectors_run_here(suite: Suite) -> None:
     suite.write(
         {
