@@ -31,22 +31,33 @@ macro_rules! modules {
     };
 }
 
+/// A module of the runner: its name and its source.
+pub type Module = (&'static str, &'static str);
+
 /// Modules that follow the runner in its `hello`.
-pub const RUNNER_MODULES: &[(&str, &str)] = modules![
-    "again",
-    "again_bisect",
-    "again_debug",
-    "again_options",
-    "again_past",
-    "again_screen",
-    "again_worker",
+pub const RUNNER_MODULES: &[Module] = modules![
     "attic",
     "commands",
     "compiled",
-    "deadlines",
-    "diary",
     "digests",
     "disk",
+    "faults",
+    "fetching",
+    "lanes",
+    "manifest",
+    "processes",
+    "seed_tree",
+    "seeding",
+    "services",
+    "slots",
+    "store",
+    "trees",
+    "uploads",
+    "writer",
+];
+
+/// Those that make environments.
+pub const ENVIRONMENT_MODULES: &[Module] = modules![
     "distributions",
     "environment",
     "environment_build",
@@ -55,19 +66,21 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "environment_install",
     "environment_system",
     "environment_tool",
-    "faults",
-    "fetching",
-    "lanes",
-    "manifest",
+];
+
+/// Those that run tests, and run them again.
+pub const WORKER_MODULES: &[Module] = modules![
+    "again",
+    "again_bisect",
+    "again_debug",
+    "again_options",
+    "again_past",
+    "again_screen",
+    "again_worker",
+    "deadlines",
+    "diary",
     "pool",
-    "processes",
     "queues",
-    "seeding",
-    "services",
-    "slots",
-    "store",
-    "trees",
-    "uploads",
     "worker",
     "worker_channel",
     "worker_collection",
@@ -91,7 +104,6 @@ pub const RUNNER_MODULES: &[(&str, &str)] = modules![
     "worker_watch",
     "worker_watch_format",
     "workers",
-    "writer",
     "zygote",
 ];
 

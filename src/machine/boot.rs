@@ -1,25 +1,25 @@
 //! From a lease to a runner that answers.
 
-use std::{sync::LazyLock, time::Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-
-use super::{Event, MachineError, Stage, Start, Teller, Timings, link::Link};
+use super::{
+    Event, MachineError, Stage, Start, Teller, Timings,
+    link::Link,
+    modules::{self, Bundle},
+};
 use crate::{
     protocol::{
         PROTOCOL,
         runner::{FromRunner, ToRunner},
     },
-    snapshot,
     ssh::{self, Retry},
-    templates,
 };
 
 /// cloudist's directory on a machine.
 const BASE: &str = "~/.cache/cloudist";
 
-/// Reads eight digits and as many bytes of source from descriptor 0, never further, and executes them.
-const BOOTSTRAP: &str = r#"import os
+/// Reads eight digits and as many bytes of compressed source from descriptor 0, never further, and executes them.
+const BOOTSTRAP: &str = r#"import os, zlib
 def r(n):
     b = b""
     while len(b) < n:
@@ -28,15 +28,7 @@ def r(n):
             os._exit(3)
         b += c
     return b
-exec(compile(r(int(r(8))), "<cloudist runner>", "exec"))"#;
-
-/// The runner's further modules as they travel, and what names them.
-static MODULES: LazyLock<(Bytes, String)> = LazyLock::new(|| {
-    let modules: serde_json::Map<_, _> =
-        templates::RUNNER_MODULES.iter().map(|(name, source)| ((*name).to_owned(), (*source).into())).collect();
-    let text = serde_json::to_vec(&modules).expect("texts make JSON");
-    (snapshot::compress(&text).into(), snapshot::Digest::of(&text).to_string())
-});
+exec(compile(zlib.decompress(r(int(r(8)))), "<cloudist runner>", "exec"))"#;
 
 /// What is known once the runner answers.
 pub struct Booted {
@@ -69,11 +61,12 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     // The channel is open, and the command not yet answered.
     let distance = asked.elapsed();
     let mut link = Link::new(machine, session, child, start.boot_python.clone(), distance);
-    link.outgoing.send_raw(Bytes::from(format!("{:08}{}", templates::RUNNER.len(), templates::RUNNER))).await?;
-    let (modules, code) = &*MODULES;
-    let hello = ToRunner::Hello { protocol: PROTOCOL, run: start.run.clone(), base: BASE.into(), code: code.clone() };
-    link.outgoing.send_with(&hello, modules.clone()).await?;
+    link.outgoing.send_raw(modules::RUNNER.clone()).await?;
+    let (run, code) = (start.run.clone(), modules::CODE.clone());
+    let hello = ToRunner::Hello { protocol: PROTOCOL, run, base: BASE.into(), code };
+    link.outgoing.send_with(&hello, modules::FIRST.clone()).await?;
     if let Some(python) = &start.python {
+        modules::bring(&mut link.outgoing, Bundle::Workers).await?;
         // Importing pytest takes longer than most syncs: it begins now.
         link.outgoing.send(&ToRunner::Prepare { python: python.clone(), env: start.env.clone() }).await?;
     }

@@ -5,7 +5,12 @@
 use bytes::Bytes;
 use tokio::{fs, io::AsyncReadExt, sync::mpsc};
 
-use super::{Command, Event, MachineError, Stage, Teller, link::Link, supply};
+use super::{
+    Command, Event, MachineError, Stage, Teller,
+    link::Link,
+    modules::{self, Bundle},
+    supply,
+};
 use crate::{
     environment::{self, Description, File, Request},
     protocol::runner::{EnvironmentNeed, FromRunner, ToRunner},
@@ -18,6 +23,7 @@ const PIECE: usize = 1 << 20;
 
 /// Asks for the environment. Its answer comes whenever it does; [`settle`] waits for it.
 pub async fn ask(link: &mut Link, request: &Request) -> Result<(), MachineError> {
+    modules::bring(&mut link.outgoing, Bundle::Environment).await?;
     let body = Bytes::from(snapshot::compress(&request.encode()));
     link.outgoing.send_with(&ToRunner::Environment, body).await
 }
@@ -39,7 +45,7 @@ pub async fn settle(
             message = link.incoming.next_of_environment() => message?,
             Some(order) = orders.recv() => {
                 if let Command::Seed(order) = order {
-                    link.outgoing.send(&supply::seed_message(*order, snapshot.to_string())).await?;
+                    link.outgoing.send(&supply::seed_message(*order, snapshot)).await?;
                 }
                 continue;
             }

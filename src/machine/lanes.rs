@@ -38,6 +38,8 @@ const WORTH_IT: u64 = 8 << 20;
 pub struct Lanes {
     pub opening: Opening,
     pub carrying: Carrying,
+    /// What is to be sent between contents.
+    pub between: mpsc::UnboundedSender<ToRunner>,
 }
 
 /// Brings lanes up and watches them.
@@ -58,6 +60,8 @@ pub struct Opening {
 pub struct Carrying {
     further: u32,
     arriving: mpsc::UnboundedReceiver<ssh::ChildStdin>,
+    between: mpsc::UnboundedReceiver<ToRunner>,
+    next_between: Option<ToRunner>,
     lanes: Vec<ssh::ChildStdin>,
     /// The next message's, once lanes were asked for.
     place: Place,
@@ -66,6 +70,7 @@ pub struct Carrying {
 impl Lanes {
     pub fn new(link: &Link) -> Self {
         let (usable, arriving) = mpsc::unbounded_channel();
+        let (between, to_send_between) = mpsc::unbounded_channel();
         let further = further(link.distance);
         let opening = Opening {
             session: link.session(),
@@ -77,7 +82,15 @@ impl Lanes {
             ending: JoinSet::new(),
             usable,
         };
-        Self { opening, carrying: Carrying { further, arriving, lanes: Vec::new(), place: None } }
+        let carrying = Carrying {
+            further,
+            arriving,
+            between: to_send_between,
+            next_between: None,
+            lanes: Vec::new(),
+            place: None,
+        };
+        Self { opening, carrying, between }
     }
 }
 
@@ -152,6 +165,25 @@ impl Carrying {
         outgoing.send(&ToRunner::Lanes).await
     }
 
+    /// Sends what is to be sent between contents, though none follow. Safe to cancel.
+    pub async fn send_between(&mut self, outgoing: &mut Outgoing) -> Result<(), MachineError> {
+        loop {
+            if let Some(message) = &self.next_between {
+                outgoing.send(message).await?;
+            }
+            self.next_between = self.between.recv().await;
+            if self.next_between.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The same once nothing more comes.
+    pub async fn send_rest(&mut self, outgoing: &mut Outgoing) -> Result<(), MachineError> {
+        self.between.close();
+        self.send_between(outgoing).await
+    }
+
     /// Sends a message whose turn comes after those that were sent before it, over whichever way has most room.
     pub async fn send(
         &mut self,
@@ -161,6 +193,9 @@ impl Carrying {
     ) -> Result<(), MachineError> {
         while let Ok(lane) = self.arriving.try_recv() {
             self.lanes.push(lane);
+        }
+        while let Ok(message) = self.between.try_recv() {
+            outgoing.send(&message).await?;
         }
         let message = message(self.place);
         self.place = self.place.map(|place| place + 1);

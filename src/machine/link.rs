@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::timeout;
 use tokio_util::codec::Decoder;
 
-use super::{MachineError, Stage};
+use super::{MachineError, Stage, modules::Bundle};
 use crate::{
     protocol::{
         Frame, FrameCodec,
@@ -39,6 +39,8 @@ pub struct Outgoing {
     stdin: ssh::ChildStdin,
     /// Bytes until now.
     pub written: u64,
+    /// Modules that the runner has.
+    pub brought: Vec<Bundle>,
     place: Place,
 }
 
@@ -75,7 +77,13 @@ impl Link {
             lanes: VecDeque::new(),
             place: place.clone(),
         };
-        Self { outgoing: Outgoing { stdin, written: 0, place }, incoming, session, python, distance }
+        Self {
+            outgoing: Outgoing { stdin, written: 0, brought: Vec::new(), place },
+            incoming,
+            session,
+            python,
+            distance,
+        }
     }
 
     pub fn machine(&self) -> &str {

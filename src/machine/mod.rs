@@ -9,6 +9,7 @@ mod environment;
 mod error;
 mod lanes;
 mod link;
+mod modules;
 mod prepare;
 mod sending;
 mod serve;

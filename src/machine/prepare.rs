@@ -15,6 +15,7 @@ use super::{
     boot::Booted,
     environment,
     link::Link,
+    modules::{self, Bundle},
     supply,
     sync::{self, Synced},
 };
@@ -128,6 +129,9 @@ pub async fn prepare(
     let mut timings = booted.timings;
     timings.add("scan", preparation.scan);
     timings.ended("wait");
+    if preparation.session.is_some() {
+        modules::bring(&mut link.outgoing, Bundle::Workers).await?;
+    }
     if let Some(request) = &preparation.environment {
         environment::ask(link, request).await?;
     }
@@ -201,7 +205,7 @@ async fn run_init(
             message = link.incoming.next() => message?,
             Some(order) = orders.recv() => {
                 if let Command::Seed(order) = order {
-                    link.outgoing.send(&supply::seed_message(*order, snapshot.to_string())).await?;
+                    link.outgoing.send(&supply::seed_message(*order, snapshot)).await?;
                 }
                 continue;
             }

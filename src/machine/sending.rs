@@ -12,9 +12,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    MachineError, Preparation, Stage,
+    Command, Event, MachineError, Preparation, Stage, Teller,
     lanes::{Carrying, Lanes},
     link::{Link, Outgoing},
+    supply::{Orders, about_seeding, seed_message},
 };
 use crate::{
     protocol::runner::{FromRunner, Place, Step, ToRunner},
@@ -48,17 +49,20 @@ impl Round {
 
 /// Sends a round and the order to build, and waits for the answer. A machine may refuse in the middle: a full disk need
 /// not be written to any further.
+///
+/// Others may be served meanwhile, with what has arrived.
 pub async fn send(
     link: &mut Link,
     lanes: &mut Lanes,
     preparation: &Arc<Preparation>,
     round: Round,
+    (orders, teller): (&mut Orders, &Teller),
 ) -> Result<(FromRunner, Bytes), MachineError> {
     let machine = link.machine().to_owned();
     let Link { outgoing, incoming, .. } = link;
     let files: Vec<u32> = round.wanted.iter().map(|wanted| wanted.file).collect();
     let bytes = round.bytes(preparation);
-    let Lanes { opening, carrying } = lanes;
+    let Lanes { opening, carrying, between } = lanes;
     let sending = async {
         if let Some((message, blob)) = round.opening {
             outgoing.send_with(&message, blob).await?;
@@ -66,27 +70,34 @@ pub async fn send(
         carrying.ask(outgoing, bytes).await?;
         send_contents((outgoing, carrying), preparation, round.wanted, &machine).await?;
         let id = preparation.id.to_string();
-        carrying.send(outgoing, |place| ToRunner::Build { id, place }, Bytes::new()).await
+        carrying.send(outgoing, |place| ToRunner::Build { id, place }, Bytes::new()).await?;
+        carrying.send_between(outgoing).await
     };
     tokio::pin!(sending);
-    let mut sent = false;
     loop {
         tokio::select! {
-            result = &mut sending, if !sent => {
-                result?;
-                sent = true;
-            }
+            Err(lost) = &mut sending => return Err(lost),
             message = incoming.next_while_sending() => {
-                let message = message?;
-                if message.0.is_of_lanes() {
-                    opening.hear(message.0);
+                let (message, body) = message?;
+                if message.is_of_lanes() {
+                    opening.hear(message);
                     continue;
                 }
-                if let FromRunner::Error { kind, .. } = &message.0 && kind == "corrupt" {
+                let message = match about_seeding(message) {
+                    Ok(contents) => {
+                        teller.tell(Event::Contents(contents)).await;
+                        continue;
+                    }
+                    Err(message) => message,
+                };
+                if let FromRunner::Error { kind, .. } = &message && kind == "corrupt" {
                     still_the_same(preparation, files, &machine).await?;
                 }
-                return Ok(message);
+                return Ok((message, body));
             }
+            Some(order) = orders.recv() => if let Command::Seed(order) = order {
+                between.send(seed_message(*order, &preparation.id)).ok();
+            },
             Err(detail) = opening.watch() => {
                 return Err(MachineError::Lost { machine: machine.clone(), stage: Stage::Sync, detail });
             }

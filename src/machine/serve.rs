@@ -94,7 +94,7 @@ fn translate(command: Command, ground: &Ground) -> Option<ToRunner> {
         },
         Command::Signal { id, signal } => ToRunner::Signal { id, signal: signal.name() },
         Command::Fetch { id, globs } => ToRunner::Fetch { id, globs, cwd: ground.cwd.clone() },
-        Command::Seed(order) => supply::seed_message(*order, ground.preparation.id.to_string()),
+        Command::Seed(order) => supply::seed_message(*order, &ground.preparation.id),
         Command::Stdin { .. } | Command::Take(_) | Command::Stay(_) | Command::Finish => return None,
     })
 }

@@ -1,12 +1,18 @@
-//! Where a machine gets what it lacks of the snapshot: from here, or from a machine that has everything.
+//! Where a machine gets what it lacks of the snapshot: from here, or from a machine that has it or is about to.
 //!
 //! What the two ends say to each other about it. Who gets it from whom is decided elsewhere.
+
+use std::time::Duration;
 
 use super::{Command, Event, MachineError, Teller, link::Link, prepare::refused};
 use crate::{
     model::SEED_PORTS,
     protocol::runner::{FromRunner, ToRunner},
+    snapshot::Digest,
 };
+
+/// What a machine is told while it gets ready.
+pub(super) type Orders = tokio::sync::mpsc::UnboundedReceiver<Command>;
 
 /// What a machine tells about contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +20,7 @@ pub enum Contents {
     /// It waits to be told where to get so many bytes.
     Lacks { bytes: u64 },
     /// Where it was told to get them it did not get all of them.
-    Failed,
+    Failed { something_came: bool },
     /// It has everything.
     Whole,
     /// It serves others there.
@@ -31,7 +37,7 @@ pub enum Supply {
     Peer(Box<Peer>),
 }
 
-/// A machine that has everything, and what opens it, once.
+/// A machine that serves others, and what opens it, once.
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub address: String,
@@ -40,6 +46,8 @@ pub struct Peer {
     pub pin: String,
     pub number: u64,
     pub token: String,
+    /// For how long, if it doesn't have everything itself.
+    pub patience: Option<Duration>,
 }
 
 /// What a machine needs to serve others.
@@ -55,23 +63,30 @@ pub struct SeedOrder {
 pub(super) async fn supply(
     link: &mut Link,
     bytes: u64,
-    orders: &mut tokio::sync::mpsc::UnboundedReceiver<Command>,
+    snapshot: &Digest,
+    orders: &mut Orders,
     teller: &Teller,
 ) -> Result<Supply, MachineError> {
     teller.tell(Event::Contents(Contents::Lacks { bytes })).await;
     loop {
         tokio::select! {
-            Some(order) = orders.recv() => if let Command::Take(supply) = order {
-                return Ok(supply);
+            Some(order) = orders.recv() => match order {
+                Command::Take(supply) => return Ok(supply),
+                Command::Seed(order) => link.outgoing.send(&seed_message(*order, snapshot)).await?,
+                _ => {}
             },
-            message = link.incoming.next() => return Err(refused(link.machine(), message?.0)),
+            message = link.incoming.next() => match about_seeding(message?.0) {
+                Ok(contents) => teller.tell(Event::Contents(contents)).await,
+                Err(other) => return Err(refused(link.machine(), other)),
+            },
         }
     }
 }
 
 /// The order to serve others, in the runner's words.
-pub(super) fn seed_message(order: SeedOrder, id: String) -> ToRunner {
+pub(super) fn seed_message(order: SeedOrder, snapshot: &Digest) -> ToRunner {
     let SeedOrder { secret, certificate, key } = order;
+    let id = snapshot.to_string();
     ToRunner::Seed { id, secret, certificate, key, ports: (SEED_PORTS.start, SEED_PORTS.end) }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 
 use super::{
     Command, Contents, Event, MachineError, Peer, Preparation, Supply, Teller,
@@ -16,7 +15,7 @@ use super::{
     link::Link,
     prepare::refused,
     sending::{Round, send, step},
-    supply::supply,
+    supply::{Orders, about_seeding, seed_message, supply},
 };
 use crate::{
     protocol::runner::{FromRunner, ToRunner},
@@ -54,7 +53,7 @@ pub async fn sync(
     link: &mut Link,
     preparation: &Arc<Preparation>,
     known: Vec<(String, String)>,
-    orders: &mut mpsc::UnboundedReceiver<Command>,
+    orders: &mut Orders,
     teller: &Teller,
 ) -> Result<Synced, MachineError> {
     let machine = link.machine().to_owned();
@@ -64,24 +63,28 @@ pub async fn sync(
     while rounds < ROUNDS {
         trip += 1;
         let bytes = round.bytes(preparation);
-        let supply = if bytes <= SMALL { Supply::Here } else { supply(link, bytes, orders, teller).await? };
+        let supply =
+            if bytes <= SMALL { Supply::Here } else { supply(link, bytes, &preparation.id, orders, teller).await? };
         let (message, body) = match supply {
             Supply::Here => {
                 rounds += 1;
                 sent.extend(round.wanted.iter().map(|wanted| wanted.file));
-                send(link, &mut lanes, preparation, round).await?
+                send(link, &mut lanes, preparation, round, (orders, teller)).await?
             }
             Supply::Peer(peer) => {
-                let (bytes, message, body) = fetch(link, preparation, *peer).await?;
+                let (bytes, message, body) = fetch(link, preparation, *peer, (orders, teller)).await?;
                 from_others += bytes;
                 if !matches!(message, FromRunner::Built { .. }) {
-                    teller.tell(Event::Contents(Contents::Failed)).await;
+                    teller.tell(Event::Contents(Contents::Failed { something_came: bytes > 0 })).await;
                 }
                 (message, body)
             }
         };
         round = match message {
-            FromRunner::Built { tree, .. } => return Ok(Synced { tree, round_trips: trip, sent, from_others }),
+            FromRunner::Built { tree, .. } => {
+                lanes.carrying.send_rest(&mut link.outgoing).await?;
+                return Ok(Synced { tree, round_trips: trip, sent, from_others });
+            }
             FromRunner::Need { manifest: true, .. } => {
                 Round { opening: Some(whole_manifest(preparation)), wanted: Vec::new() }
             }
@@ -107,15 +110,27 @@ async fn fetch(
     link: &mut Link,
     preparation: &Preparation,
     peer: Peer,
+    (orders, teller): (&mut Orders, &Teller),
 ) -> Result<(u64, FromRunner, Bytes), MachineError> {
-    let Peer { address, port, pin, number, token } = peer;
+    let Peer { address, port, pin, number, token, patience } = peer;
     let (id, key) = (preparation.id.to_string(), preparation.key.clone());
-    link.outgoing.send(&ToRunner::FetchFrom { id, key, address, port, pin, number, token }).await?;
+    let patience = patience.map(|patience| patience.as_secs_f64());
+    link.outgoing.send(&ToRunner::FetchFrom { id, key, address, port, pin, number, token, patience }).await?;
     let mut from_others = 0;
     loop {
-        match link.incoming.next().await? {
-            (FromRunner::FetchedFrom { bytes }, _) => from_others = bytes,
-            (message, body) => return Ok((from_others, message, body)),
+        let (message, body) = tokio::select! {
+            message = link.incoming.next() => message?,
+            Some(order) = orders.recv() => {
+                if let Command::Seed(order) = order {
+                    link.outgoing.send(&seed_message(*order, &preparation.id)).await?;
+                }
+                continue;
+            }
+        };
+        match about_seeding(message) {
+            Ok(contents) => teller.tell(Event::Contents(contents)).await,
+            Err(FromRunner::FetchedFrom { bytes }) => from_others = bytes,
+            Err(message) => return Ok((from_others, message, body)),
         }
     }
 }

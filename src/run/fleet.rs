@@ -394,6 +394,7 @@ impl Fleet {
         let (commands, command_receiver) = mpsc::unbounded_channel();
         let (machine, name, workers) = (lease.machine, lease.name.clone(), lease.workers);
         self.registration.admit(&lease);
+        self.peers.joined(machine);
         self.recorder.note(|| What::Leased { machine: machine.0, name: name.clone(), workers });
         self.machines.insert(machine, Member { name: name.clone(), commands, over: false });
         let life = machine::run(

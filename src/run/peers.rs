@@ -43,10 +43,15 @@ impl Peers {
         Self { spread: Spread::new(wanted), began: Instant::now(), credentials: None, seeds: BTreeMap::new() }
     }
 
+    /// A machine is there.
+    pub fn joined(&mut self, machine: MachineId) {
+        self.spread.joined(machine);
+    }
+
     pub fn hear(&mut self, machine: MachineId, contents: Contents) {
         match contents {
             Contents::Lacks { bytes } => self.spread.lacks(machine, bytes),
-            Contents::Failed => self.spread.failed(machine),
+            Contents::Failed { something_came } => self.spread.failed(machine, something_came),
             Contents::Whole => self.spread.whole(machine),
             Contents::Seeding { address, port } => {
                 if let Some(seed) = self.seeds.get_mut(&machine) {
@@ -108,13 +113,15 @@ impl Peers {
 
     /// Admits one machine to a seed, once.
     fn admission(&mut self, seed: MachineId) -> Option<Peer> {
+        let patience = self.spread.patience(seed, self.now());
         let pin = self.credentials.as_ref()?.pin.clone();
         let seed = self.seeds.get_mut(&seed)?;
         let (address, port) = seed.listens_at.clone()?;
         seed.tokens += 1;
         let mut token = Hmac::<Sha256>::new_from_slice(&seed.secret).ok()?;
         token.update(seed.tokens.to_string().as_bytes());
-        Some(Peer { address, port, pin, number: seed.tokens, token: hex(&token.finalize().into_bytes()) })
+        let token = hex(&token.finalize().into_bytes());
+        Some(Peer { address, port, pin, number: seed.tokens, token, patience })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who gets a snapshot's contents from whom: the first machine from here, the others from machines that have them.
+//! Who gets a snapshot's contents from whom: the first machine from here, the others from machines that have them or are
+//! about to.
 //!
 //! Pure and deterministic: machines tell what they lack and have, the answer is what to tell them. Knows no address, no
 //! token and no connection.
@@ -41,7 +42,7 @@ pub enum Source {
 pub enum Order {
     /// It gets what it lacks from there.
     Take(MachineId, Source),
-    /// It is to serve others.
+    /// It is to serve others, with what it has as soon as it has it.
     Seed(MachineId),
 }
 
@@ -58,6 +59,8 @@ pub struct Spread {
 #[derive(Debug, Default)]
 struct Standing {
     lacks: u64,
+    /// It has everything.
+    is_whole: bool,
     takes: Option<Taking>,
     seeding: Seeding,
     /// Seeds that failed it.
@@ -73,15 +76,23 @@ struct Taking {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Seeding {
-    /// It lacks something.
     #[default]
-    Unfit,
-    /// It has everything.
-    Able,
+    Unasked,
     Asked,
     Listens,
     /// It could not, or failed others.
     Given,
+}
+
+/// What those who get nothing yet need of those who could serve them.
+#[derive(Debug, Default)]
+struct Demand {
+    /// They lack something, or have not told yet.
+    idle: Vec<MachineId>,
+    /// Those of them whom none serves, or is about to.
+    stuck: Vec<MachineId>,
+    /// So many can still be served by those who do, or are about to.
+    room: usize,
 }
 
 impl Spread {
@@ -89,22 +100,27 @@ impl Spread {
         Self { machines: BTreeMap::new(), waiting: VecDeque::new(), peers, failures: 0, successes: 0 }
     }
 
+    /// A machine is there, and will lack something or not.
+    pub fn joined(&mut self, machine: MachineId) {
+        self.machines.entry(machine).or_default();
+    }
+
     /// A machine lacks so many bytes.
     pub fn lacks(&mut self, machine: MachineId, bytes: u64) {
         let standing = self.machines.entry(machine).or_default();
-        (standing.lacks, standing.takes) = (bytes, None);
-        standing.seeding = Seeding::Unfit;
+        (standing.lacks, standing.is_whole, standing.takes) = (bytes, false, None);
         if !self.waiting.contains(&machine) {
             self.waiting.push_back(machine);
         }
     }
 
     /// What a machine was to get from another one did not come, or not all of it. It asks again by itself.
-    pub fn failed(&mut self, machine: MachineId) {
+    pub fn failed(&mut self, machine: MachineId, something_came: bool) {
         let Some(standing) = self.machines.get_mut(&machine) else { return };
         if let Some(Taking { source: Source::Seed(seed), .. }) = standing.takes.take() {
             standing.failed.insert(seed);
-            self.failures += 1;
+            let count = if something_came { &mut self.successes } else { &mut self.failures };
+            *count += 1;
             self.peers &= self.successes > 0 || self.failures < HOPELESS;
         }
     }
@@ -113,11 +129,9 @@ impl Spread {
     pub fn whole(&mut self, machine: MachineId) {
         self.waiting.retain(|waiting| *waiting != machine);
         let standing = self.machines.entry(machine).or_default();
+        standing.is_whole = true;
         if let Some(Taking { source: Source::Seed(_), .. }) = standing.takes.take() {
             self.successes += 1;
-        }
-        if standing.seeding == Seeding::Unfit {
-            standing.seeding = Seeding::Able;
         }
     }
 
@@ -136,16 +150,31 @@ impl Spread {
 
     /// What is to be told now. To be asked until there is nothing, and again at [`Spread::next_deadline`].
     pub fn poll_order(&mut self, now: Duration) -> Option<Order> {
+        let demand = self.demand(now);
+        let mut others_wait = false;
         for position in 0..self.waiting.len() {
             let machine = self.waiting[position];
-            let Some(source) = self.source(machine, now) else { continue };
+            let is_like_others = self.machines.get(&machine)?.failed.is_empty();
+            if is_like_others && others_wait {
+                continue;
+            }
+            let Some(source) = self.source(machine, now) else {
+                others_wait |= is_like_others;
+                continue;
+            };
+            // Before it takes anything, so that it is ready for others when the first of it comes.
+            if self.is_wanted_as_seed(machine, &demand) {
+                return self.ask_to_seed(machine);
+            }
             self.waiting.remove(position);
             let standing = self.machines.get_mut(&machine)?;
             let patience = now + PATIENCE + Duration::from_secs(standing.lacks / CRAWL);
             standing.takes = Some(Taking { source, patience });
             return Some(Order::Take(machine, source));
         }
-        self.new_seed()
+        let mut wanted = self.machines.keys().filter(|machine| self.is_wanted_as_seed(**machine, &demand));
+        let seed = *wanted.find(|machine| self.flows(**machine, now))?;
+        self.ask_to_seed(seed)
     }
 
     /// When waiting will have been long enough for something to change.
@@ -156,43 +185,68 @@ impl Spread {
         self.sent_from_here().map(|taking| taking.patience).filter(|patience| *patience > now).min()
     }
 
+    /// How long a machine that takes from this one is to have patience; for ever if that has everything.
+    pub fn patience(&self, seed: MachineId, now: Duration) -> Option<Duration> {
+        Some(self.root(seed)?.takes?.patience.saturating_sub(now))
+    }
+
     fn source(&self, machine: MachineId, now: Duration) -> Option<Source> {
         let standing = self.machines.get(&machine)?;
         if !self.may_take_from_others(standing) {
             return Some(Source::Here);
         }
-        let with_room = self.seeds_for(standing, Seeding::Listens).map(|seed| (self.served_by(seed), seed));
-        match with_room.min() {
+        let served = self.served();
+        let listening = self.seeds_for(standing, Seeding::Listens, now);
+        match listening.map(|seed| (served.get(&seed).copied().unwrap_or(0), seed)).min() {
             Some((served, seed)) if served < PER_SEED => return Some(Source::Seed(seed)),
             Some(_) => return None,
             None => {}
         }
-        let is_seed_near =
-            [Seeding::Able, Seeding::Asked].iter().any(|state| self.seeds_for(standing, *state).next().is_some());
+        let is_seed_near = self.seeds_for(standing, Seeding::Asked, now).next().is_some()
+            || self.machines.iter().any(|(seed, other)| {
+                other.is_whole && other.seeding == Seeding::Unasked && !standing.failed.contains(seed)
+            });
         let busy = self.sent_from_here().filter(|taking| now < taking.patience).count();
         (!is_seed_near && busy == 0 && self.sent_from_here().count() < FROM_HERE).then_some(Source::Here)
     }
 
-    /// One more seed as long as those that are there, or will be, have no room for all.
-    fn new_seed(&mut self) -> Option<Order> {
-        let waiting = || self.waiting.iter().filter_map(|machine| self.machines.get(machine));
-        let room: usize = self
-            .machines
-            .iter()
-            .filter(|(_, standing)| matches!(standing.seeding, Seeding::Asked | Seeding::Listens))
-            .map(|(machine, _)| PER_SEED.saturating_sub(self.served_by(*machine)))
-            .sum();
-        let (seed, _) = self.machines.iter().find(|(machine, standing)| {
-            let is_new = || waiting().any(|waiter| !waiter.failed.contains(machine));
-            standing.seeding == Seeding::Able && is_new()
-        })?;
-        let seed = *seed;
-        let lacks_choice = waiting().any(|waiter| {
-            self.seeds_for(waiter, Seeding::Asked).chain(self.seeds_for(waiter, Seeding::Listens)).next().is_none()
-        });
-        if room >= self.waiting.len() && !lacks_choice {
-            return None;
+    fn demand(&self, now: Duration) -> Demand {
+        let has_choice = |standing: &Standing| {
+            let mut states = [Seeding::Asked, Seeding::Listens].into_iter();
+            states.any(|state| self.seeds_for(standing, state, now).next().is_some())
+        };
+        let most_have_choice = has_choice(&Standing::default());
+        let served = self.served();
+        let mut demand = Demand::default();
+        for (machine, standing) in &self.machines {
+            if matches!(standing.seeding, Seeding::Asked | Seeding::Listens) && self.flows(*machine, now) {
+                demand.room += PER_SEED - served.get(machine).copied().unwrap_or(0);
+            }
+            if standing.is_whole || standing.takes.is_some() || !self.may_take_from_others(standing) {
+                continue;
+            }
+            demand.idle.push(*machine);
+            if !(most_have_choice && (standing.failed.is_empty() || has_choice(standing))) {
+                demand.stuck.push(*machine);
+            }
         }
+        demand
+    }
+
+    /// Whether a machine that was not asked yet would be of use as a seed.
+    fn is_wanted_as_seed(&self, seed: MachineId, demand: &Demand) -> bool {
+        if !self.machines.get(&seed).is_some_and(|standing| standing.seeding == Seeding::Unasked) {
+            return false;
+        }
+        let would_help = |machine: &MachineId| {
+            *machine != seed && self.machines.get(machine).is_some_and(|standing| !standing.failed.contains(&seed))
+        };
+        let others = demand.idle.iter().filter(|machine| **machine != seed).count();
+        let wait = if others > demand.room { &demand.idle } else { &demand.stuck };
+        wait.iter().any(would_help)
+    }
+
+    fn ask_to_seed(&mut self, seed: MachineId) -> Option<Order> {
         self.machines.get_mut(&seed)?.seeding = Seeding::Asked;
         Some(Order::Seed(seed))
     }
@@ -201,17 +255,42 @@ impl Spread {
         self.peers && standing.failed.len() < FAILURES
     }
 
-    fn seeds_for<'a>(&'a self, standing: &'a Standing, state: Seeding) -> impl Iterator<Item = MachineId> + 'a {
-        let fit = self
-            .machines
-            .iter()
-            .filter(move |(machine, other)| other.seeding == state && !standing.failed.contains(machine));
+    fn seeds_for<'a>(
+        &'a self,
+        standing: &'a Standing,
+        state: Seeding,
+        now: Duration,
+    ) -> impl Iterator<Item = MachineId> + 'a {
+        let fit = self.machines.iter().filter(move |(machine, other)| {
+            other.seeding == state && !standing.failed.contains(machine) && self.flows(**machine, now)
+        });
         fit.map(|(machine, _)| *machine)
     }
 
-    fn served_by(&self, seed: MachineId) -> usize {
-        let takes = self.machines.values().filter_map(|standing| standing.takes);
-        takes.filter(|taking| taking.source == Source::Seed(seed)).count()
+    /// Whether a machine has everything, or gets it without crawling. Whoever gets nothing has to get it from one that
+    /// does: so none ever waits for itself.
+    fn flows(&self, machine: MachineId, now: Duration) -> bool {
+        self.root(machine).is_some_and(|root| root.is_whole || root.takes.is_some_and(|taking| now < taking.patience))
+    }
+
+    /// Where what a machine gets comes from: one that has everything, or gets it from here. None if it gets nothing.
+    fn root(&self, machine: MachineId) -> Option<&Standing> {
+        let standing = self.machines.get(&machine)?;
+        match standing.takes.filter(|_| !standing.is_whole) {
+            Some(Taking { source: Source::Seed(seed), .. }) => self.root(seed),
+            taking => (standing.is_whole || taking.is_some()).then_some(standing),
+        }
+    }
+
+    /// How many each seed serves.
+    fn served(&self) -> BTreeMap<MachineId, usize> {
+        let mut served = BTreeMap::new();
+        for taking in self.machines.values().filter_map(|standing| standing.takes) {
+            if let Source::Seed(seed) = taking.source {
+                *served.entry(seed).or_default() += 1;
+            }
+        }
+        served
     }
 
     /// The transfers from here to machines that could have waited.

@@ -29,7 +29,7 @@ pub use error::{SnapshotError, Warning};
 pub use limits::{Excess, Limits, Weight};
 pub use manifest::{Manifest, ManifestError, Mode, Node, SnapshotPath};
 pub use mapping::{Layout, Mapping};
-pub use parcels::{Parcel, Parcels, SMALL_EDIT, Wanted, compress};
+pub use parcels::{Parcel, Parcels, SMALL_EDIT, Wanted, compress, compress_well};
 pub use recipe::{LARGE, Recipes};
 pub use remembered::Remembered;
 pub use rules::IGNORE_FILE;

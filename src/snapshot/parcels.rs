@@ -57,7 +57,10 @@ pub enum Parcel {
 
 /// The wanted contents, parcel by parcel. Ends after the first error.
 pub struct Parcels {
-    waiting: VecDeque<Content>,
+    small: VecDeque<Content>,
+    large: VecDeque<Content>,
+    /// The last parcel held small ones.
+    packed: bool,
     current: Option<Reading>,
     patching: Option<(Patching, Content)>,
     limit: usize,
@@ -86,8 +89,12 @@ impl Parcels {
             let source = sources.get(&digest).ok_or(SnapshotError::UnknownFile(wanted.file))?.clone();
             Ok(Content { wanted, digest, size, source })
         });
+        let waiting = waiting.collect::<Result<Vec<Content>, SnapshotError>>()?;
+        let (small, large): (Vec<_>, _) = waiting.into_iter().partition(|content| content.size <= PARCEL as u64);
         Ok(Self {
-            waiting: waiting.collect::<Result<_, SnapshotError>>()?,
+            small: small.into(),
+            large: large.into(),
+            packed: false,
             current: None,
             patching: None,
             limit: FIRST_PARCEL,
@@ -100,14 +107,28 @@ impl Parcels {
     pub fn next(&mut self, compress: bool) -> Option<Result<Parcel, SnapshotError>> {
         let next = self.advance(compress);
         if next.is_err() {
-            self.waiting.clear();
+            self.small.clear();
+            self.large.clear();
             self.patching = None;
             self.current = None;
         }
         next.transpose()
     }
 
+    /// Small contents are work for the machine, large ones for the wire: in turn, so that the one goes on beside the other.
     fn advance(&mut self, compress: bool) -> Result<Option<Parcel>, SnapshotError> {
+        if (self.packed || self.small.is_empty())
+            && let Some(parcel) = self.part(compress)?
+        {
+            self.packed = false;
+            return Ok(Some(parcel));
+        }
+        self.packed = !self.small.is_empty();
+        if self.packed { self.pack(compress).map(Some) } else { Ok(None) }
+    }
+
+    /// The next of a large content.
+    fn part(&mut self, compress: bool) -> Result<Option<Parcel>, SnapshotError> {
         if let Some((mut patching, content)) = self.patching.take() {
             let piece = patching.next(PARCEL as u64).map_err(|error| content.source.unreadable(error))?;
             if let Some((offset, steps, data)) = piece {
@@ -117,16 +138,11 @@ impl Parcels {
             }
         }
         if self.current.is_none() {
-            match self.waiting.front() {
-                None => return Ok(None),
-                Some(content) if content.size <= PARCEL as u64 => return self.pack(compress).map(Some),
-                Some(_) => {}
-            }
-            let content = self.waiting.pop_front().expect("there is a front");
+            let Some(content) = self.large.pop_front() else { return Ok(None) };
             let patching = self.patch(&content)?;
             if patching.is_some() || content.wanted.unasked {
                 self.patching = patching.map(|patching| (patching, content));
-                return self.advance(compress);
+                return self.part(compress);
             }
             self.current = Some(Reading::start(content)?);
         }
@@ -141,11 +157,10 @@ impl Parcels {
     /// As many small contents as fit.
     fn pack(&mut self, compress: bool) -> Result<Parcel, SnapshotError> {
         let (mut files, mut data) = (Vec::new(), Vec::with_capacity(self.limit));
-        while let Some(content) = self.waiting.front() {
-            if content.size > PARCEL as u64 || (!files.is_empty() && data.len() + content.size as usize > self.limit) {
-                break;
-            }
-            let Content { wanted, digest, size, source } = self.waiting.pop_front().expect("there is a front");
+        while let Some(content) =
+            self.small.pop_front_if(|next| files.is_empty() || data.len() + next.size as usize <= self.limit)
+        {
+            let Content { wanted, digest, size, source } = content;
             match &source.held {
                 Some(content) => data.extend_from_slice(content),
                 None => {
@@ -186,13 +201,22 @@ impl Parcels {
 
 impl fmt::Debug for Parcels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parcels").field("waiting", &self.waiting.len()).finish()
+        f.debug_struct("Parcels").field("waiting", &(self.small.len() + self.large.len())).finish()
     }
 }
 
 /// Compresses a manifest, or what else a machine waits for: a better level would take longer than sending what it saves.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
+    compress_at(bytes, Compression::fast())
+}
+
+/// Compresses what goes to all machines and is the same for all.
+pub fn compress_well(bytes: &[u8]) -> Vec<u8> {
+    compress_at(bytes, Compression::default())
+}
+
+fn compress_at(bytes: &[u8], level: Compression) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(bytes.len() / 2), level);
     let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
     written.expect("writing to memory does not fail")
 }

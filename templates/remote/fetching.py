@@ -1,4 +1,4 @@
-"""Has contents come from another machine of the run that has them all.
+"""Has contents come from another machine of the run that has them, or gets them at the same time.
 
 A child of the runner connects, and passes on what arrives; the store verifies each content as if a stranger had sent
 it. Whatever goes wrong with the peer is told and no more: the engine knows another source.
@@ -9,11 +9,12 @@ import hmac
 import json
 import socket
 import ssl
+import time
 
 from .faults import StoreError
 from .processes import stand_alone
-from .runner import FRAME_LIMIT, Frames, Outlet, ProtocolError, frame, read_some
-from .seeding import receive, send
+from .runner import FRAME_LIMIT, LENGTH, Frames, Outlet, ProtocolError, frame
+from .seeding import exactly, receive, send
 
 CONNECT_PATIENCE = 2.0
 PATIENCE = 15.0
@@ -51,16 +52,13 @@ class Fetching:
         return None if missing is None else ({"t": "contents"}, json.dumps(missing).encode("ascii"))
 
     def _read(self):
-        data = read_some(self._descriptor, 1 << 20)
-        if data is None:
-            return
-        if not data:
-            return self._end("the connection broke")
         try:
-            for header, blob in self._frames.feed(data):
+            for header, blob in self._frames.receive(self._descriptor):
                 self._take(header, blob)
                 if self._descriptor is None:
                     return
+        except EOFError:
+            self._end("the connection broke")
         except StoreError as error:
             if error.kind != "corrupt":
                 # Not the peer's fault: a full disk is as full for the next source.
@@ -112,6 +110,8 @@ class Peer:
     def __init__(self, header):
         self._address = header["address"], header["port"]
         self._pin = header["pin"]
+        patience = header.get("patience")
+        self._deadline = None if patience is None else time.monotonic() + patience
         self._greeting = {
             "t": "greeting",
             "id": header["id"],
@@ -152,8 +152,27 @@ class Peer:
         return line
 
     def _relay(self, line, runner):
+        """Passes on what comes as it is, up to what ends it."""
         while True:
-            header, blob = receive(line, FRAME_LIMIT, PATIENCE)
-            send(runner, header, blob)
-            if header["t"] in ("end", "manifest"):
+            deadline = time.monotonic() + self._patience()
+            length = exactly(line, LENGTH.size, deadline)
+            (size,) = LENGTH.unpack(length)
+            if size > FRAME_LIMIT:
+                raise ValueError("a frame of %d bytes is too long" % size)
+            data = exactly(line, size, deadline)
+            kind = json.loads(data[: data.find(b"\n")].decode("ascii"))["t"]
+            if kind == "wait":
+                continue
+            runner.sendall(length)
+            runner.sendall(data)
+            if kind in ("end", "manifest"):
                 return
+
+    def _patience(self):
+        """One that has everything may take as long as it likes, as long as something comes."""
+        if self._deadline is None:
+            return PATIENCE
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("it has been too slow")
+        return min(PATIENCE, left)

@@ -421,6 +421,10 @@ class Runner:
             self.error("protocol", "malformed", str(error))
             self.loop.stop()
 
+    def learn(self, blob):
+        """Takes modules, in time for what needs them."""
+        self.sources.update(json.loads(zlib.decompress(blob).decode("utf-8")))
+
     def _greet(self, header, blob):
         if header["protocol"] != PROTOCOL:
             raise ProtocolError(
@@ -428,7 +432,7 @@ class Runner:
             )
         self.run_id = header["run"]
         self.base = os.path.abspath(os.path.expanduser(header["base"]))
-        self.sources = json.loads(zlib.decompress(blob).decode("utf-8"))
+        self.learn(blob)
         self._modules = Sources(self.sources)
         sys.meta_path.insert(0, self._modules)
         try:

@@ -1,7 +1,7 @@
-"""Lets other machines of the run have the contents of a tree that is whole here.
+"""Lets other machines of the run have the contents of a tree, those that are still to come as soon as they have.
 
 A child of the runner listens on the address by which the engine reached this machine. It serves whoever has a token of
-the engine's, each token once, and sends no content but what the manifest names. Never writes to the tree.
+the engine's, each token once, and sends no content but what the manifest names.
 """
 
 import hashlib
@@ -13,59 +13,77 @@ import select
 import signal
 import socket
 import ssl
-import stat
-import struct
 import tempfile
 import threading
 import time
 import zlib
+from array import array
 
-from . import disk
-from .faults import StoreError
 from .processes import stand_alone
-from .runner import frame
+from .runner import LENGTH, Frames, Outlet, frame, read_some
+from .seed_tree import SeedTree
+from .trees import WIDTH, nobody
 
-PARCEL = 1 << 20
 GREETING_LIMIT = 4 << 10
 REQUEST_LIMIT = 64 << 20
 GREETING_PATIENCE = 5.0
 PATIENCE = 20.0
 MOST_AT_ONCE = 8
-LENGTH = struct.Struct(">I")
 
 
 class Seeding:
-    """The runner's side: starts the child and says what becomes of it."""
+    """The runner's side: starts the child, tells it what arrives, and says what becomes of it."""
 
     def __init__(self, runner, store):
         self._runner = runner
         self._store = store
-        self._control = None
+        self._control = self._outlet = self._tree = None
         self._has_failed = False
 
     def begin(self, header):
-        try:
-            seed = Seed(header, WholeTree(*self._store.whole(header["id"])))
-        except StoreError as error:
-            return self._tell({"failure": error.message})
-        self._control, theirs = socket.socketpair()
-        self._control.setblocking(False)
-        self._runner.loop.on_readable(self._control.fileno(), self._read)
-        self._runner.processes.fork(lambda: seed.run(theirs.detach()), self._ended)
-        theirs.close()
+        """Starts as soon as it is known what the tree is to become."""
+        self._header = header
+        self._store.when_aimed(header["id"], self._aimed)
 
-    def _read(self):
+    def _aimed(self, tree):
+        self._tree = tree
+        tree.tell = self._hear
+        self._start()
+
+    def _start(self):
+        # A fork would copy locks that threads hold. They hash one content: with the next one it is tried again.
+        if threading.active_count() > 1:
+            return
         try:
-            said = self._control.recv(4 << 10)
-        except OSError:
-            said = b""
+            seed = Seed(self._header, SeedTree(*self._tree.standing()))
+            self._control, theirs = socket.socketpair()
+            self._runner.processes.fork(lambda: seed.run(theirs.detach()), self._ended)
+        except OSError as error:
+            self._tree.tell = nobody
+            return self._tell({"failure": str(error)})
+        theirs.close()
+        descriptor = self._control.detach()
+        self._outlet = Outlet(self._runner.loop, descriptor, broken=lambda: None)
+        self._runner.loop.on_readable(descriptor, lambda: self._read(descriptor))
+
+    def _hear(self, kind, files, size=0):
+        if self._outlet is None:
+            return self._start()
+        stamps = array("Q")
+        for stamp in self._tree.stamps(files) if kind == "have" else ():
+            stamps.extend(stamp or (0,) * WIDTH)
+        header = {"t": kind, "count": len(files), "size": size}
+        self._outlet.send(*frame(header, array("I", files).tobytes() + stamps.tobytes()))
+
+    def _read(self, descriptor):
+        said = read_some(descriptor, 4 << 10)
         if said:
             self._tell(json.loads(said.decode("ascii")))
-        else:
-            self._runner.loop.forget(self._control.fileno())
+        elif said is not None:
+            self._runner.loop.on_readable(descriptor, None)
 
     def _ended(self, status):
-        self._runner.loop.forget(self._control.fileno())
+        self._outlet.close()
         self._tell({"failure": "what serves other machines ended with status %d" % status})
 
     def _tell(self, what):
@@ -101,10 +119,17 @@ class Seed:
         poll = select.poll()
         poll.register(control, select.POLLIN)
         poll.register(listener, select.POLLIN)
+        frames = Frames()
         while True:
             ready = [descriptor for descriptor, _ in poll.poll()]
             if control in ready:
-                return 0
+                try:
+                    for header, blob in frames.receive(control):
+                        self._hear(header, blob)
+                except EOFError:
+                    return 0
+            if listener.fileno() not in ready:
+                continue
             try:
                 peer = listener.accept()[0]
             except OSError:
@@ -113,6 +138,11 @@ class Seed:
                 threading.Thread(target=self._attend, args=(context, peer), daemon=True).start()
             else:
                 peer.close()
+
+    def _hear(self, header, blob):
+        split = header["count"] * array("I").itemsize
+        numbers = iter(array("Q", blob[split:]))
+        self._tree.hear(header["t"], array("I", blob[:split]), zip(*[numbers] * WIDTH), header["size"])
 
     def _context(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -157,69 +187,10 @@ class Seed:
             wanted = json.loads(blob.decode("ascii"))
             count = len(self._tree.manifest)
             files = [index for first, last in wanted["files"] for index in range(first, min(last + 1, count))]
-            for parcel in parcels(self._tree, files, wanted.get("arrived") or {}):
+            offsets = {int(index): size for index, size in (wanted.get("arrived") or {}).items()}
+            for parcel in self._tree.parcels(files, offsets):
                 send(line, *parcel)
             send(line, {"t": "end"})
-
-
-class WholeTree:
-    """What is needed of a tree to read from it: the manifest, and the stamps by which untouched files are told."""
-
-    def __init__(self, root, manifest, stamps):
-        self.root, self.manifest, self.stamps = root, manifest, stamps
-
-    def open(self, index):
-        """A descriptor of a file that has the content which the manifest promises, or None: tests may have been at
-        it."""
-        try:
-            descriptor = os.open(self.root + b"/" + self.manifest.paths[index], disk.READ)
-        except OSError:
-            return None
-        status = os.fstat(descriptor)
-        is_right = stat.S_ISREG(status.st_mode) and status.st_size == self.manifest.sizes[index]
-        if is_right and disk.stamp(status) != self.stamps[index]:
-            is_right = disk.digest_of(descriptor, status.st_size) == self.manifest.hashes[index]
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        if is_right:
-            return descriptor
-        os.close(descriptor)
-        return None
-
-
-def parcels(tree, files, arrived):
-    """Contents as the engine sends them: many small ones in one parcel, a large one in many."""
-    sizes = tree.manifest.sizes
-    packed, pieces, held = [], [], 0
-    for index in files:
-        size = sizes[index]
-        if packed and held + size > PARCEL:
-            yield {"t": "pack", "files": packed}, b"".join(pieces)
-            packed, pieces, held = [], [], 0
-        descriptor = tree.open(index)
-        if descriptor is None:
-            continue
-        try:
-            if size > PARCEL:
-                yield from parts(descriptor, index, size, arrived.get(str(index), 0))
-                continue
-            data = os.read(descriptor, size + 1)
-        finally:
-            os.close(descriptor)
-        if len(data) == size:
-            packed.append(index)
-            pieces.append(data)
-            held += size
-    if packed:
-        yield {"t": "pack", "files": packed}, b"".join(pieces)
-
-
-def parts(descriptor, index, size, offset):
-    while offset < size:
-        data = os.pread(descriptor, min(PARCEL, size - offset), offset)
-        if not data:
-            return
-        yield {"t": "part", "file": index, "offset": offset}, data
-        offset += len(data)
 
 
 def own_address():
@@ -265,11 +236,12 @@ def receive(line, limit, patience):
 
 
 def exactly(line, size, deadline):
-    data = bytearray()
-    while len(data) < size:
+    data = bytearray(size)
+    view, got = memoryview(data), 0
+    while got < size:
         line.settimeout(None if deadline is None else max(0.001, deadline - time.monotonic()))
-        piece = line.recv(min(size - len(data), 256 << 10))
-        if not piece:
+        count = line.recv_into(view[got:])
+        if not count:
             raise ConnectionError("the other end has closed the connection")
-        data += piece
-    return bytes(data)
+        got += count
+    return data

@@ -115,6 +115,9 @@ class Services:
         if self._opened_store is not None:
             self._opened_store.close()
 
+    def _on_modules(self, header, blob):
+        self._runner.learn(blob)
+
     def _on_snapshot(self, header, blob):
         self._store.snapshot(header, blob)
 

@@ -20,7 +20,7 @@ KEPT_TREES = 16
 KEPT_BYTES = 2 << 30
 PACK_LIMIT = 64 << 20
 # So many contents have to be wanted before a second process is worth it.
-MANY = 2000
+MANY = 4000
 
 
 class Store:
@@ -38,7 +38,7 @@ class Store:
         self._fork = fork
         self._writer = None
         self._held = {}
-        self._guess = self._tree = self._uploads = self._awaits_manifest = None
+        self._guess = self._tree = self._uploads = self._awaits_manifest = self._when_aimed = None
         try:
             os.makedirs(self.base, 0o700, exist_ok=True)
             os.makedirs(self.trees, exist_ok=True)
@@ -71,6 +71,9 @@ class Store:
         self._uploads = None
         self._part_with_writer()
         self._with_room("look at the store", self._aim, snapshot, key, header, blob)
+        if self._when_aimed is not None and self.aims_at(self._when_aimed[0]):
+            action, self._when_aimed = self._when_aimed[1], None
+            action(self._tree)
 
     def _aim(self, snapshot, key, header, blob):
         manifest = self._stands(snapshot, key)
@@ -154,8 +157,11 @@ class Store:
             except OSError:
                 self._fork = None
                 return False
+        return self._ask_writer(lambda writer: writer.put(files, data))
+
+    def _ask_writer(self, action):
         try:
-            return self._writer.put(files, data)
+            return action(self._writer)
         except StoreError as error:
             self._do_alone(error)
             self._part_with_writer()
@@ -182,6 +188,9 @@ class Store:
         if self._awaits_manifest is not None:
             return
         tree = self._current()
+        if self._writer is not None:
+            # No further portion may come for a while, and others wait for what it has.
+            self._ask_writer(lambda writer: writer.look())
         index, old = header["file"], header.get("from")
         if not 0 <= index < len(tree.target):
             raise StoreError("corrupt", "failed to store a content: nobody asked for it")
@@ -219,12 +228,12 @@ class Store:
         """Whether it is known what the snapshot consists of."""
         return self._awaits_manifest is None and self._tree is not None and self._tree.target.id == snapshot
 
-    def whole(self, snapshot):
-        """The tree of a snapshot, as `Tree.whole` tells of it."""
-        found = self._current().whole(snapshot)
-        if found is None:
-            raise StoreError("corrupt", "failed to hand %s on: it is not whole here" % snapshot)
-        return found
+    def when_aimed(self, snapshot, action):
+        """Calls with the tree as soon as it is known what the snapshot consists of."""
+        if self.aims_at(snapshot):
+            action(self._tree)
+        else:
+            self._when_aimed = snapshot, action
 
     def _current(self):
         if self._tree is None:

@@ -17,6 +17,10 @@ from .slots import by_age
 WIDTH = 3
 
 
+def nobody(kind, files, size=0):
+    """Who is told what becomes of the contents that a tree lacks: `have`, `lacks` (and no others), `grown` or `spoilt`."""
+
+
 class Tree:
     """Inspect, aim, then any number of contents, then complete."""
 
@@ -25,6 +29,8 @@ class Tree:
         self.root = os.fsencode(slot.tree)
         self.base = self.target = None
         self.wanted = {}
+        self.tell = nobody
+        self._lent = set()
         self._dropped = []
         self._is_same = self._begun = False
         self._attic = attic
@@ -99,6 +105,11 @@ class Tree:
         for index, stamp in enumerate(self._stamps):
             if stamp is None:
                 self.wanted.setdefault(target.hashes[index], []).append(index)
+        self.tell("lacks", self._lacking())
+
+    def _lacking(self):
+        """A file for each content that has to be sent."""
+        return sorted(places[0] for places in self.wanted.values())
 
     def put(self, files, data):
         """Writes contents that have arrived whole, one after the other in `data`, to wherever they belong."""
@@ -121,6 +132,7 @@ class Tree:
             for place in places:
                 stamps[place] = write(prefix + paths[place], content, target.mode(place), mtime)
             del wanted[digest]
+        self.tell("have", files)
 
     def lend(self, files):
         """Lets somebody else put these contents. Whether it does: each must be wanted, and in one place alone."""
@@ -129,17 +141,21 @@ class Tree:
             return False
         for digest in digests:
             del self.wanted[digest]
+        self._lent.update(digests)
         return True
 
     def take_back(self, files, stamps):
         """What was lent: contents without a stamp, or with one of zeros, are wanted as before."""
-        stamps = iter(stamps)
+        stamps, here = iter(stamps), []
         for index in files:
             stamp = next(stamps, None)
             if stamp is not None and any(stamp):
                 self._stamps[index] = stamp
+                here.append(index)
             else:
                 self.wanted[self.target.hashes[index]] = [index]
+        self._lent.clear()
+        self.tell("have", here)
 
     def stamps(self, files):
         return [self._stamps[index] for index in files]
@@ -156,6 +172,7 @@ class Tree:
         os.rename(file, path)
         self._settle(places[0], os.open(path, disk.READ))
         self._spread(digest, path, places[1:])
+        self.tell("have", [index])
 
     def _settle(self, index, descriptor):
         try:
@@ -225,8 +242,10 @@ class Tree:
             return []
         self.begin()
         self._gather(trees)
-        if self.wanted:
-            return sorted(places[0] for places in self.wanted.values())
+        missing = self._lacking()
+        self.tell("lacks", missing)
+        if missing:
+            return missing
         for path, to in self.target.links:
             disk.make_link(self._at(path), to)
         self._record()
@@ -236,11 +255,11 @@ class Tree:
         self._standing = set(self.target.directories)
         return []
 
-    def whole(self, snapshot):
-        """Where the tree is, its manifest and the stamps of its files, if it is this snapshot and nothing else."""
-        if not self._is_finished or self.base.id != snapshot or self.target is not self.base:
-            return None
-        return self.root, self.base, self._stamps
+    def standing(self):
+        """What others can have of the tree: where it is and where it gathers large contents, the manifest, the stamps of
+        its files, and the hashes of what is not here yet."""
+        incoming = os.fsencode(self.slot.beside("incoming"))
+        return self.root, incoming, self.target, self._stamps, self._lent.union(self.wanted)
 
     def _gather(self, trees):
         target = self.target

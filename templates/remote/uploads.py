@@ -73,30 +73,29 @@ class Uploads:
         if upload is None:
             upload = self._open[digest] = Upload(self._path(digest), offset, size)
         if upload.size != offset or (ops is None and offset + len(data) > size):
-            self._spoil(digest)
+            self._spoil(index)
             raise StoreError("corrupt", "failed to store %s: a part is out of place" % digest.decode("ascii"))
         try:
             if ops is None:
                 upload.append(data)
             elif not self._splice(upload, old, ops, data, size):
-                return self._spoil(digest)
+                return self._spoil(index)
         except OSError:
             # A disk that is full needs the room.
-            self._spoil(digest)
+            self._spoil(index)
             raise
-        if upload.size == size:
-            is_right = upload.has(digest)
-            if not is_right:
-                self._spoil(digest)
-                if old is None:
-                    raise StoreError(
-                        "corrupt",
-                        "failed to store %s: what arrived has another hash" % digest.decode("ascii"),
-                    )
-                return
-            upload.close()
-            del self._open[digest]
-            self._tree.adopt(index, upload.path)
+        if upload.size < size:
+            return self._tree.tell("grown", [index], upload.size)
+        if not upload.has(digest):
+            self._spoil(index)
+            if old is None:
+                raise StoreError(
+                    "corrupt", "failed to store %s: what arrived has another hash" % digest.decode("ascii")
+                )
+            return
+        upload.close()
+        del self._open[digest]
+        self._tree.adopt(index, upload.path)
 
     def _splice(self, upload, old, ops, data, size):
         if old not in self._old:
@@ -107,13 +106,15 @@ class Uploads:
     def _path(self, digest):
         return self._incoming + b"/" + digest
 
-    def _spoil(self, digest):
+    def _spoil(self, index):
         """What belongs to this content is passed over until it is asked for again."""
+        digest = self._tree.target.hashes[index]
         self._spoilt.add(digest)
         upload = self._open.pop(digest, None)
         if upload is not None:
             upload.close()
             disk.remove(upload.path)
+            self._tree.tell("spoilt", [index])
 
     def arrived(self, index):
         """How much of a content is here, in whole pieces."""

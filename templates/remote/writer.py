@@ -13,7 +13,7 @@ from array import array
 
 from .faults import StoreError
 from .processes import stand_alone
-from .trees import WIDTH
+from .trees import WIDTH, nobody
 
 # The largest portion that is handed over.
 ROOM = 2 << 20
@@ -34,7 +34,8 @@ class Writer:
 
     def put(self, files, data):
         """Hands contents over, as `Tree.put` takes them. Whether it could."""
-        if not self._is_free() or len(data) > ROOM or not self._tree.lend(files):
+        self.look()
+        if self._line is None or self._files is not None or len(data) > ROOM or not self._tree.lend(files):
             return False
         self._memory[: len(data)] = data
         self._files = files
@@ -45,10 +46,10 @@ class Writer:
             return False
         return True
 
-    def _is_free(self):
+    def look(self):
+        """Tells the tree what has become of what was handed over, if it is known by now."""
         if self._files is not None and select.select([self._line], [], [], 0)[0]:
             self.settle()
-        return self._line is not None and self._files is None
 
     def settle(self):
         """Waits for what was handed over, and tells the tree what has become of it."""
@@ -79,6 +80,7 @@ class Writer:
     def _work(self, line):
         # The lock is kept: nobody may have the tree while something is written to it.
         stand_alone(line.fileno(), *self._tree.slot.locked())
+        self._tree.tell = nobody
         try:
             while True:
                 (count,) = COUNT.unpack(exactly(line, COUNT.size))

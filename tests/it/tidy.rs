@@ -286,10 +286,12 @@ fn the_guide_tells_every_option_and_exit_status() {
 
 #[test]
 fn every_python_module_is_carried() {
+    use cloudist::templates::{ENVIRONMENT_MODULES, PLUGIN, RUNNER_MODULES, WORKER_MODULES};
     let listed = |name: &str| {
+        let mut modules = [RUNNER_MODULES, ENVIRONMENT_MODULES, WORKER_MODULES].into_iter().flatten();
         ["__init__", "lane", "steward"].contains(&name)
-            || cloudist::templates::RUNNER_MODULES.iter().any(|(module, _)| *module == name)
-            || cloudist::templates::PLUGIN.iter().any(|file| file.path.ends_with(&format!("{name}.py")))
+            || modules.any(|(module, _)| *module == name)
+            || PLUGIN.iter().any(|file| file.path.ends_with(&format!("{name}.py")))
     };
     let mut paths = Vec::new();
     for dir in ["remote", "pytest_cloudist"] {

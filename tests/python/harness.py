@@ -17,8 +17,8 @@ from pathlib import Path
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "remote"
 BOOTSTRAP = (
-    'import os;f=lambda n,b=b"":b if len(b)>=n else f(n,b+(os.read(0,n-len(b))or os._exit(1)));'
-    'exec(compile(f(int(f(8))),"runner.py","exec"))'
+    'import os,zlib;f=lambda n,b=b"":b if len(b)>=n else f(n,b+(os.read(0,n-len(b))or os._exit(1)));'
+    'exec(compile(zlib.decompress(f(int(f(8)))),"runner.py","exec"))'
 )
 MAGIC = b"\0cloudist-runner 1\n"
 LENGTH = struct.Struct(">I")
@@ -80,7 +80,7 @@ class Machine:
             bufsize=0,
         )
         self._out = self.process.stdout.fileno()
-        source = (TEMPLATES / "runner.py").read_bytes()
+        source = zlib.compress((TEMPLATES / "runner.py").read_bytes())
         self.process.stdin.write(b"%08d" % len(source) + source)
         while MAGIC not in self._buffer:
             self._fill(PATIENCE)

@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 import zlib
 
 import pytest
@@ -23,8 +24,7 @@ FILES = {"a.py": b"a = 1\n", "b/large.bin": bytes(range(256)) * (LARGE >> 8), "b
 class Snapshot:
     def __init__(self, files):
         records = [
-            b"f %d %s %s\0" % (len(data), digest(data), path.encode())
-            for path, data in sorted(files.items())
+            b"f %d %s %s\0" % (len(data), digest(data), path.encode()) for path, data in sorted(files.items())
         ]
         self.manifest = b"cloudist-manifest 2\n" + b"".join(records)
         self.id = hashlib.sha256(self.manifest).hexdigest()
@@ -56,15 +56,37 @@ def pin(certificate):
 
 
 @pytest.fixture
-def seed(boot, tmp_path, certificate):
+def ask_to_seed(certificate):
+    def ask(machine, snapshot=SNAPSHOT):
+        certificate_, key = (path.read_text() for path in certificate)
+        header = {"t": "seed", "id": snapshot.id, "secret": SECRET, "certificate": certificate_, "key": key}
+        machine.send(dict(header, ports=[28100, 28164]))
+
+    return ask
+
+
+@pytest.fixture
+def seed(boot, tmp_path, ask_to_seed):
     """A machine that has everything and serves it."""
     machine = boot(base=tmp_path / "seed")
     machine.tree = machine.snapshot(FILES)
-    certificate, key = (path.read_text() for path in certificate)
-    header = {"t": "seed", "id": SNAPSHOT.id, "secret": SECRET, "certificate": certificate, "key": key}
-    machine.send(dict(header, ports=[28100, 28164]))
+    ask_to_seed(machine)
     machine.at = machine.wait("seeding")
     return machine
+
+
+@pytest.fixture
+def young_seed(boot, tmp_path, ask_to_seed):
+    """A machine that serves a snapshot of which it has nothing yet."""
+
+    def start(snapshot=SNAPSHOT):
+        machine = boot(base=tmp_path / "seed")
+        ask_to_seed(machine, snapshot)
+        machine.send({"t": "snapshot", "id": snapshot.id, "key": KEY}, zlib.compress(snapshot.manifest))
+        machine.at = machine.wait("seeding")
+        return machine
+
+    return start
 
 
 @pytest.fixture
@@ -72,12 +94,17 @@ def fetch(boot, tmp_path, pin):
     """Has a new machine fetch from there; answers with it and what it said of the fetching."""
 
     def fetch(at, number=1, name="other", **other):
+        machine = begin(at, number, name, **other)
+        return machine, machine.wait("fetched-from")
+
+    def begin(at, number=1, name="other", **other):
         machine = boot(base=tmp_path / name)
         header = {"t": "fetch-from", "id": SNAPSHOT.id, "key": KEY, "number": number, "token": token(number)}
         header.update({"address": at["address"], "port": at["port"], "pin": pin}, **other)
         machine.send(header)
-        return machine, machine.wait("fetched-from")
+        return machine
 
+    fetch.begin = begin
     return fetch
 
 
@@ -195,15 +222,15 @@ def test_a_peer_that_breaks_off_in_the_middle_is_gone_on_from(fetch, certificate
     assert fetched["failure"] and fetched["bytes"] > 1 << 20
     need = machine.wait("need").json()
     assert need == {"files": [[1, 2]], "arrived": {"1": 1 << 20}}
-    machine.send(
-        {"t": "part", "file": 1, "offset": 1 << 20, "z": False}, FILES["b/large.bin"][1 << 20 :]
-    )
+    machine.send({"t": "part", "file": 1, "offset": 1 << 20, "z": False}, FILES["b/large.bin"][1 << 20 :])
     machine.send({"t": "pack", "files": [2], "z": False}, FILES["b/z.py"])
     machine.send({"t": "build", "id": SNAPSHOT.id})
     assert_whole(machine.wait("built")["tree"])
 
 
-@pytest.mark.parametrize("garbage", [{"t": "pack", "files": ["x"]}, {"t": "part"}, {"t": "hello"}, {"t": "pack", "files": [9]}])
+@pytest.mark.parametrize(
+    "garbage", [{"t": "pack", "files": ["x"]}, {"t": "part"}, {"t": "hello"}, {"t": "pack", "files": [9]}]
+)
 def test_a_peer_that_talks_nonsense(fetch, certificate, garbage):
     impostor = Impostor(certificate, lambda send, line: send(line, garbage, b"xyz"))
     machine, fetched = fetch(impostor.at)
@@ -216,3 +243,108 @@ def test_the_listener_ends_with_its_runner(seed):
     seed.hang_up()
     with pytest.raises(OSError):
         socket.create_connection((seed.at["address"], seed.at["port"]), 2).close()
+
+
+def until(what):
+    """Waits for what another process does to files."""
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def arrived(machine):
+    """How much of the large content has come to a machine, where it gathers them."""
+    return sum(file.stat().st_size for file in machine.base.glob("trees/*.cloudist/incoming/*"))
+
+
+def send_large(machine, first, last):
+    """Sends pieces of the large content."""
+    for offset in range(first << 20, last << 20, 1 << 20):
+        piece = FILES["b/large.bin"][offset : offset + (1 << 20)]
+        machine.send({"t": "part", "file": 1, "offset": offset, "z": False}, piece)
+
+
+def send_small(machine):
+    machine.send({"t": "pack", "files": [0, 2], "z": False}, FILES["a.py"] + FILES["b/z.py"])
+
+
+def test_what_comes_is_handed_on_as_it_comes(young_seed, fetch, ask_to_seed):
+    first = young_seed()
+    second = fetch.begin(first.at)
+    ask_to_seed(second)
+    second.at = second.wait("seeding")
+    third = fetch.begin(second.at, name="third")
+    send_large(first, 0, 1)
+    until(lambda: arrived(third) == 1 << 20)
+    send_small(first)
+    until(lambda: list(third.base.glob("trees/*/b/z.py")))
+    assert not list(first.base.glob("trees/*/b/large.bin"))
+    send_large(first, 1, LARGE >> 20)
+    first.send({"t": "build", "id": SNAPSHOT.id})
+    assert_whole(first.wait("built")["tree"])
+    for machine in (second, third):
+        assert machine.wait("fetched-from")["failure"] is None
+        assert_whole(machine.wait("built")["tree"])
+
+
+def test_a_seed_that_goes_before_it_is_whole_leaves_what_it_had(young_seed, fetch):
+    first = young_seed()
+    second = fetch.begin(first.at)
+    send_large(first, 0, 2)
+    until(lambda: arrived(second) == 2 << 20)
+    first.hang_up()
+    assert second.wait("fetched-from")["failure"]
+    assert second.wait("need").json() == {"files": [[0, 2]], "arrived": {"1": 2 << 20}}
+
+
+def test_a_seed_that_gets_nothing_is_left_in_time(young_seed, fetch):
+    machine, fetched = fetch(young_seed().at, patience=0.5)
+    assert fetched["failure"]
+    assert machine.wait("need").json()["files"] == [[0, 2]]
+
+
+def test_what_a_seed_throws_away_is_not_gone_on_with(young_seed, fetch):
+    first = young_seed()
+    second = fetch.begin(first.at)
+    send_large(first, 0, 2)
+    until(lambda: arrived(second) == 2 << 20)
+    first.send({"t": "part", "file": 1, "offset": 2 << 20, "z": False}, bytes(1 << 20))
+    assert first.wait("error")["kind"] == "corrupt"
+    assert second.wait("fetched-from")["failure"]
+
+
+def test_what_a_seed_finds_on_its_own_machine_is_handed_on(boot, tmp_path, young_seed, fetch):
+    earlier = boot(base=tmp_path / "seed")
+    earlier.snapshot({"elsewhere.bin": FILES["b/large.bin"]})
+    earlier.hang_up()
+    first = young_seed()
+    second = fetch.begin(first.at)
+    send_small(first)
+    first.send({"t": "build", "id": SNAPSHOT.id})
+    assert second.wait("fetched-from")["failure"] is None
+    for machine in (first, second):
+        assert_whole(machine.wait("built")["tree"])
+
+
+def test_many_small_contents_don_t_wait_for_a_large_one(young_seed, fetch):
+    """Two processes write them; what the second one has written is told before there is a next portion for it."""
+    files = {"%04d.py" % number: b"n = %04d\n" % number for number in range(3000)}
+    snapshot = Snapshot({**files, "z.bin": FILES["b/large.bin"]})
+    first = young_seed(snapshot)
+    second = fetch.begin(first.at, id=snapshot.id)
+    for begin in range(0, 3000, 1000):
+        numbers = range(begin, begin + 1000)
+        data = b"".join(files["%04d.py" % number] for number in numbers)
+        first.send({"t": "pack", "files": list(numbers), "z": False}, data)
+    offset = 0
+    while len(list(second.base.glob("trees/*/*.py"))) < 3000:
+        assert offset < LARGE - (1 << 10), "they wait for the large one"
+        piece = FILES["b/large.bin"][offset : offset + 1024]
+        first.send({"t": "part", "file": 3000, "offset": offset, "z": False}, piece)
+        offset += len(piece)
+        time.sleep(0.01)
+    assert not list(first.base.glob("trees/*/z.bin"))
+    first.send({"t": "part", "file": 3000, "offset": offset, "z": False}, FILES["b/large.bin"][offset:])
+    first.send({"t": "build", "id": snapshot.id})
+    assert second.wait("fetched-from")["failure"] is None

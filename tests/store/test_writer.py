@@ -166,7 +166,7 @@ def test_a_disk_that_is_full_for_the_other_process(processes, small_disk, open_s
             opened.pack(*portion)
 
     assert refused(rest).kind == "disk-full"
-    assert opened.aims_at(snapshot.id) and "whole" in refused(opened.whole, snapshot.id).message
+    assert opened.aims_at(snapshot.id) and snapshot.lacks(opened)
 
 
 def test_room_is_made_for_the_other_process(processes, small_disk, open_store, monkeypatch):
