@@ -156,6 +156,11 @@ impl Opening {
 }
 
 impl Carrying {
+    /// Whether windows matter.
+    pub fn is_far(&self) -> bool {
+        self.further > 0
+    }
+
     /// Asks for lanes if so many bytes are better sent over several.
     pub async fn ask(&mut self, outgoing: &mut Outgoing, bytes: u64) -> Result<(), MachineError> {
         if self.further == 0 || bytes < WORTH_IT || self.place.is_some() {

@@ -28,6 +28,9 @@ const PARCELS_WAITING: usize = 4;
 /// A wire that is faster than this, in bytes a second, gains nothing by compression.
 const WORTH_COMPRESSING: u64 = 40 << 20;
 
+/// What OpenSSH's server lets a channel have on the way.
+const WINDOW: u64 = 2 << 20;
+
 /// What goes to the machine before it is asked to build.
 pub struct Round {
     pub opening: Option<(ToRunner, Bytes)>,
@@ -126,7 +129,10 @@ async fn send_contents(
         return Ok(());
     }
     let (sender, mut parcels) = mpsc::channel::<Result<Parcel, SnapshotError>>(PARCELS_WAITING);
-    let rate = Arc::new(AtomicU64::new(u64::MAX));
+    // What goes far has probably a slow wire, which shows once the windows on the way are full.
+    let is_far = carrying.is_far();
+    let (first, unseen) = if is_far { (0, WINDOW) } else { (u64::MAX, 0) };
+    let rate = Arc::new(AtomicU64::new(first));
     let (reading, slow) = (Arc::clone(preparation), Arc::clone(&rate));
     tokio::task::spawn_blocking(move || {
         let snapshot = &reading.snapshot;
@@ -134,7 +140,7 @@ async fn send_contents(
             Ok(parcels) => parcels,
             Err(error) => return drop(sender.blocking_send(Err(error))),
         };
-        let is_behind = || sender.capacity() == 0 && slow.load(Ordering::Relaxed) < WORTH_COMPRESSING;
+        let is_behind = || (is_far || sender.capacity() == 0) && slow.load(Ordering::Relaxed) < WORTH_COMPRESSING;
         while let Some(parcel) = parcels.next(is_behind()) {
             if sender.blocking_send(parcel).is_err() {
                 return;
@@ -147,7 +153,8 @@ async fn send_contents(
         let (message, data) = message(parcel);
         sent += data.len() as u64;
         carrying.send(outgoing, message, data).await?;
-        rate.store((sent as f64 / began.elapsed().as_secs_f64()) as u64, Ordering::Relaxed);
+        let arrived = sent.saturating_sub(unseen) as f64;
+        rate.store((arrived / began.elapsed().as_secs_f64()) as u64, Ordering::Relaxed);
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ impl Parcels {
             current: None,
             patching: None,
             limit: FIRST_PARCEL,
-            engine: Compress::new(Compression::fast(), true),
+            engine: new_engine(),
             recipes,
         })
     }
@@ -229,9 +229,18 @@ fn packed(engine: &mut Compress, data: Vec<u8>, compress: bool) -> (bool, Bytes)
 /// Nothing unless an eighth is saved.
 fn compress_if_smaller(engine: &mut Compress, data: &[u8]) -> Option<Vec<u8>> {
     let mut smaller = Vec::with_capacity(data.len() - data.len() / 8);
-    engine.reset();
     let status = engine.compress_vec(data, &mut smaller, FlushCompress::Finish);
-    matches!(status, Ok(Status::StreamEnd)).then_some(smaller)
+    if matches!(status, Ok(Status::StreamEnd)) {
+        engine.reset();
+        return Some(smaller);
+    }
+    // An engine that was stopped in the middle can't be used again: zlib-rs refers to what it has forgotten.
+    *engine = new_engine();
+    None
+}
+
+fn new_engine() -> Compress {
+    Compress::new(Compression::fast(), true)
 }
 
 struct Reading {

@@ -92,9 +92,55 @@ fn small_contents_share_parcels_and_large_ones_take_several() {
             }
         }
         assert!(arrived == [&b"one"[..], b"", b"three", &text, &noise, b"six"]);
-        let expected = [vec![0, 1, 2], vec![3], vec![3], vec![4], vec![4], vec![5]];
+        let expected = [vec![0, 1, 2, 5], vec![3], vec![3], vec![4], vec![4]];
         assert_eq!(shapes.iter().map(|(files, _)| files.clone()).collect::<Vec<_>>(), expected);
         assert_eq!(shapes.iter().map(|shape| shape.1).collect::<Vec<_>>(), expected.map(|at| compress && at == [3]));
+    }
+}
+
+#[test]
+fn small_and_large_contents_go_in_turn() {
+    let (small, large) = (noise(60_000), noise(3 * PARCEL));
+    let contents: Vec<Vec<u8>> =
+        (0..6).map(|number| if number == 2 { large.clone() } else { small[number..].to_vec() }).collect();
+    let project = project(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let sent = all(project.parcels(&[0, 1, 2, 3, 4, 5]), false).into_iter().map(|parcel| match parcel.unwrap() {
+        Parcel::Pack { files, .. } => files,
+        Parcel::Part { file, .. } => vec![file],
+        patch => panic!("{patch:?}"),
+    });
+    assert_eq!(sent.collect::<Vec<_>>(), [vec![0], vec![2], vec![1, 3, 4, 5], vec![2], vec![2]]);
+}
+
+/// Lines like those of code: each differs from the others, and much is said before.
+fn lines(length: usize, salt: u64) -> Vec<u8> {
+    let words = ["def ", "return ", "assert ", "import ", "value ", "result ", "client ", "response "];
+    let mut text = Vec::new();
+    for number in salt.. {
+        if text.len() >= length {
+            break;
+        }
+        for place in 0..8 {
+            let chosen = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(place * 7) % 8;
+            text.extend_from_slice(words[chosen as usize].as_bytes());
+        }
+        text.extend_from_slice(format!("= {}\n", number.wrapping_mul(2_654_435_761)).as_bytes());
+    }
+    text.truncate(length);
+    text
+}
+
+#[test]
+fn what_does_not_get_smaller_spoils_nothing_that_follows() {
+    let mut engine = new_engine();
+    for round in 0..20 {
+        for length in [64 << 10, 256 << 10, 1 << 20] {
+            let text = lines(length, round * 1_000_000 + length as u64);
+            let (compressed, data) = packed(&mut engine, text.clone(), true);
+            assert!(compressed && plain(compressed, &data) == text, "round {round}, {length} bytes");
+            let (compressed, _) = packed(&mut engine, noise(1 << 20), true);
+            assert!(!compressed);
+        }
     }
 }
 
@@ -243,6 +289,7 @@ fn an_edited_file_is_never_completed() {
                 .flatten()
                 .map(|parcel| match parcel {
                     Parcel::Part { data, .. } => data.len(),
+                    Parcel::Pack { files, .. } if files == &[1] => 0,
                     _ => panic!("{parcel:?}"),
                 })
                 .sum();

@@ -173,10 +173,10 @@ class Compared:
 
 
 def compare(
-    project: Path, rtt: float, times: int, cases: Dict[str, Callable[[Bench], None]]
+    project: Path, rtt: float, rate: float, times: int, cases: Dict[str, Callable[[Bench], None]]
 ) -> Iterator[Tuple[str, Compared]]:
     """Each case says what is done before each run of it; `cold` forgets all copies, and alone has a `tar`."""
-    with closing(Bench(project, Machines(project.parent / "machines", 1, rtt))) as bench:
+    with closing(Bench(project, Machines(project.parent / "machines", 1, rtt, rate))) as bench:
         bench.connect()
         for case, before in cases.items():
             if case != "cold":
@@ -196,7 +196,7 @@ def compare(
         bench.disconnect()
 
 
-def small(home: Path, rtts: List[float], times: int) -> None:
+def small(home: Path, rtts: List[float], rate: float, times: int) -> None:
     project = home / "small"
     size = small_files(project)
     (project / "pytest.ini").write_text("[pytest]\n")
@@ -217,7 +217,7 @@ def small(home: Path, rtts: List[float], times: int) -> None:
         "one edit": edit,
     }
     for rtt in rtts:
-        for case, one in compare(project, rtt, times, cases):
+        for case, one in compare(project, rtt, rate, times, cases):
             ours = one.ours
             row(
                 int(rtt * 1000),
@@ -231,7 +231,7 @@ def small(home: Path, rtts: List[float], times: int) -> None:
             )
 
 
-def large(home: Path, rtts: List[float], times: int, size: int) -> None:
+def large(home: Path, rtts: List[float], rate: float, times: int, size: int) -> None:
     project = home / "large"
     large_file(project / "data.bin", size)
     (project / "pytest.ini").write_text("[pytest]\n")
@@ -244,7 +244,7 @@ def large(home: Path, rtts: List[float], times: int, size: int) -> None:
         "edit inside": lambda bench: edit_inside(bench.project / "data.bin"),
     }
     for rtt in rtts:
-        for case, one in compare(project, rtt, times, cases):
+        for case, one in compare(project, rtt, rate, times, cases):
             ours = one.ours
             row(
                 int(rtt * 1000),
@@ -282,6 +282,13 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", default=["small", "large", "many"])
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--rtts", type=float, nargs="*", default=[0, 0.02, 0.1], metavar="SECONDS")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0,
+        metavar="Mbit/s",
+        help="of the uplink, for small and large; 0: as fast as it goes",
+    )
     parser.add_argument("--size", type=int, default=1024, metavar="MiB", help="of the large file")
     parser.add_argument("--machines", type=int, nargs="*", default=[1, 32])
     parser.add_argument(
@@ -297,12 +304,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     given.place.mkdir(parents=True, exist_ok=True)
     # Removed at the end, not at the start: file systems are slow to create for a while after a mass deletion.
+    rate = given.rate * 1e6 / 8
     with tempfile.TemporaryDirectory(prefix="sync-", dir=given.place) as directory:
         home = Path(directory)
         if "small" in given.cases:
-            small(home, given.rtts, given.times)
+            small(home, given.rtts, rate, given.times)
         if "large" in given.cases:
-            large(home, given.rtts, given.times, given.size << 20)
+            large(home, given.rtts, rate, given.times, given.size << 20)
         if "many" in given.cases:
             many(home, given.machines, 20e6 / 8)
 
