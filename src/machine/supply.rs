@@ -21,6 +21,8 @@ pub enum Contents {
     Lacks { bytes: u64 },
     /// Where it was told to get them it did not get all of them.
     Failed { something_came: bool },
+    /// The same, and the reason was that the time for it was over.
+    TooSlow,
     /// It has everything.
     Whole,
     /// It serves others there.

@@ -72,10 +72,12 @@ pub async fn sync(
                 send(link, &mut lanes, preparation, round, (orders, teller)).await?
             }
             Supply::Peer(peer) => {
-                let (bytes, message, body) = fetch(link, preparation, *peer, (orders, teller)).await?;
+                let (Fetched { bytes, slow }, message, body) =
+                    fetch(link, preparation, *peer, (orders, teller)).await?;
                 from_others += bytes;
                 if !matches!(message, FromRunner::Built { .. }) {
-                    teller.tell(Event::Contents(Contents::Failed { something_came: bytes > 0 })).await;
+                    let failed = Contents::Failed { something_came: bytes > 0 };
+                    teller.tell(Event::Contents(if slow { Contents::TooSlow } else { failed })).await;
                 }
                 (message, body)
             }
@@ -104,6 +106,14 @@ pub async fn sync(
     Err(MachineError::Sync { machine, kind: "corrupt".into(), detail })
 }
 
+/// What came from another machine.
+#[derive(Default)]
+struct Fetched {
+    bytes: u64,
+    /// There was no time for all of it.
+    slow: bool,
+}
+
 /// Has the machine get what it lacks, the manifest included, from another one. What did arrive counts: the answer is
 /// that to `build`.
 async fn fetch(
@@ -111,12 +121,12 @@ async fn fetch(
     preparation: &Preparation,
     peer: Peer,
     (orders, teller): (&mut Orders, &Teller),
-) -> Result<(u64, FromRunner, Bytes), MachineError> {
+) -> Result<(Fetched, FromRunner, Bytes), MachineError> {
     let Peer { address, port, pin, number, token, patience } = peer;
     let (id, key) = (preparation.id.to_string(), preparation.key.clone());
     let patience = patience.map(|patience| patience.as_secs_f64());
     link.outgoing.send(&ToRunner::FetchFrom { id, key, address, port, pin, number, token, patience }).await?;
-    let mut from_others = 0;
+    let mut fetched = Fetched::default();
     loop {
         let (message, body) = tokio::select! {
             message = link.incoming.next() => message?,
@@ -129,8 +139,8 @@ async fn fetch(
         };
         match about_seeding(message) {
             Ok(contents) => teller.tell(Event::Contents(contents)).await,
-            Err(FromRunner::FetchedFrom { bytes }) => from_others = bytes,
-            Err(message) => return Ok((from_others, message, body)),
+            Err(FromRunner::FetchedFrom { bytes, slow }) => fetched = Fetched { bytes, slow },
+            Err(message) => return Ok((fetched, message, body)),
         }
     }
 }

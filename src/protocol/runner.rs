@@ -241,6 +241,8 @@ pub enum FromRunner {
     },
     FetchedFrom {
         bytes: u64,
+        #[serde(default)]
+        slow: bool,
     },
     Error {
         stage: String,

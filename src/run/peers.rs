@@ -52,6 +52,7 @@ impl Peers {
         match contents {
             Contents::Lacks { bytes } => self.spread.lacks(machine, bytes),
             Contents::Failed { something_came } => self.spread.failed(machine, something_came),
+            Contents::TooSlow => self.spread.left(machine),
             Contents::Whole => self.spread.whole(machine),
             Contents::Seeding { address, port } => {
                 if let Some(seed) = self.seeds.get_mut(&machine) {

@@ -125,6 +125,14 @@ impl Spread {
         }
     }
 
+    /// What a machine was to get from another one came too slowly. That is no fault of the other one's: it may be its line
+    /// from here. It asks again by itself.
+    pub fn left(&mut self, machine: MachineId) {
+        if let Some(standing) = self.machines.get_mut(&machine) {
+            standing.takes = None;
+        }
+    }
+
     /// A machine has everything.
     pub fn whole(&mut self, machine: MachineId) {
         self.waiting.retain(|waiting| *waiting != machine);

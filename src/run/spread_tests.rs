@@ -84,14 +84,22 @@ fn a_crawling_source_is_left_at_the_same_time_by_all_that_hang_on_it() {
     let patience = PATIENCE + Duration::from_secs(100);
     assert_eq!(spread.patience(machine(0), now), Some(patience));
     for number in 1..4 {
-        spread.failed(machine(number), true);
+        spread.left(machine(number));
         spread.lacks(machine(number), PAYLOAD / 2);
     }
     let told = orders(&mut spread, patience);
     assert_eq!(told, [Order::Seed(machine(1)), Order::Take(machine(1), Source::Here)]);
     spread.seeds(machine(1), true);
-    let from_second = |number| Order::Take(machine(number), Source::Seed(machine(1)));
-    assert_eq!(orders(&mut spread, patience), [2, 3].map(from_second));
+    let from = |number, seed| Order::Take(machine(number), Source::Seed(machine(seed)));
+    assert_eq!(orders(&mut spread, patience), [2, 3].map(|number| from(number, 1)));
+    // The second crawls, too: it is the way from here that is slow, and two share it already.
+    for number in 2..4 {
+        spread.left(machine(number));
+        spread.lacks(machine(number), PAYLOAD / 4);
+    }
+    assert_eq!(orders(&mut spread, patience * 3), []);
+    spread.whole(machine(0));
+    assert_eq!(orders(&mut spread, patience * 3), [2, 3].map(|number| from(number, 0)));
 }
 
 #[test]
@@ -181,6 +189,7 @@ enum Next {
     Asks(MachineId),
     Finishes(MachineId),
     FailsToTake(MachineId),
+    FindsItTooSlow(MachineId),
     Listens(MachineId),
     FailsToSeed(MachineId),
     Goes(MachineId),
@@ -238,7 +247,7 @@ fn everybody_is_served_in_whatever_order_things_happen() {
                     (Source::Seed(source), _) if gone.contains(&source) => possible.push(Next::FailsToTake(machine)),
                     (Source::Seed(source), patience) if !served.contains(&source) => {
                         let is_over = patience.is_some_and(|patience| patience < now);
-                        possible.push(if is_over { Next::FailsToTake(machine) } else { Next::Finishes(machine) });
+                        possible.push(if is_over { Next::FindsItTooSlow(machine) } else { Next::Finishes(machine) });
                     }
                     _ => {
                         served.insert(machine);
@@ -248,6 +257,11 @@ fn everybody_is_served_in_whatever_order_things_happen() {
                 Next::FailsToTake(machine) => {
                     takes.remove(&machine);
                     spread.failed(machine, random.random_bool(0.5));
+                    possible.push(Next::Asks(machine));
+                }
+                Next::FindsItTooSlow(machine) => {
+                    takes.remove(&machine);
+                    spread.left(machine);
                     possible.push(Next::Asks(machine));
                 }
                 Next::Listens(machine) => spread.seeds(machine, true),

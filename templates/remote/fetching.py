@@ -84,13 +84,14 @@ class Fetching:
         elif kind == "end":
             self._end()
         elif kind == "failed":
-            self._end(str(header["message"]))
+            self._end(str(header["message"]), bool(header.get("slow")))
         else:
             raise ValueError(kind)
 
-    def _end(self, failure=None):
+    def _end(self, failure=None, is_slow=False):
         self._close()
-        self._runner.send({"t": "fetched-from", "bytes": self._bytes, "failure": failure})
+        told = {"t": "fetched-from", "bytes": self._bytes, "failure": failure, "slow": is_slow}
+        self._runner.send(told)
         if not self._store.aims_at(self._id):
             return self._runner.send({"t": "need", "id": self._id, "manifest": True}, b"{}")
         try:
@@ -130,8 +131,10 @@ class Peer:
                     send(line, header, blob)
                     self._relay(line, runner)
         except (OSError, ValueError, KeyError, TypeError) as error:
+            message = str(error) or type(error).__name__
+            is_slow = self._deadline is not None and time.monotonic() >= self._deadline
             try:
-                send(runner, {"t": "failed", "message": str(error) or type(error).__name__})
+                send(runner, {"t": "failed", "message": message, "slow": is_slow})
             except OSError:
                 pass  # The runner has had enough of it.
         return 0

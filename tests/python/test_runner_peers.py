@@ -300,7 +300,7 @@ def test_a_seed_that_goes_before_it_is_whole_leaves_what_it_had(young_seed, fetc
 
 def test_a_seed_that_gets_nothing_is_left_in_time(young_seed, fetch):
     machine, fetched = fetch(young_seed().at, patience=0.5)
-    assert fetched["failure"]
+    assert fetched["failure"] and fetched["slow"]
     assert machine.wait("need").json()["files"] == [[0, 2]]
 
 
@@ -311,7 +311,8 @@ def test_what_a_seed_throws_away_is_not_gone_on_with(young_seed, fetch):
     until(lambda: arrived(second) == 2 << 20)
     first.send({"t": "part", "file": 1, "offset": 2 << 20, "z": False}, bytes(1 << 20))
     assert first.wait("error")["kind"] == "corrupt"
-    assert second.wait("fetched-from")["failure"]
+    fetched = second.wait("fetched-from")
+    assert fetched["failure"] and not fetched["slow"]
 
 
 def test_what_a_seed_finds_on_its_own_machine_is_handed_on(boot, tmp_path, young_seed, fetch):
