@@ -157,10 +157,10 @@ impl Parcels {
     /// As many small contents as fit.
     fn pack(&mut self, compress: bool) -> Result<Parcel, SnapshotError> {
         let (mut files, mut data) = (Vec::new(), Vec::with_capacity(self.limit));
-        while let Some(content) =
-            self.small.pop_front_if(|next| files.is_empty() || data.len() + next.size as usize <= self.limit)
+        while let Some(next) = self.small.front()
+            && (files.is_empty() || data.len() + next.size as usize <= self.limit)
         {
-            let Content { wanted, digest, size, source } = content;
+            let Content { wanted, digest, size, source } = self.small.pop_front().expect("there is a front");
             match &source.held {
                 Some(content) => data.extend_from_slice(content),
                 None => {

@@ -71,16 +71,25 @@ class SeedTree:
 
     def _growing(self, index, size, offsets):
         """What has come of a large content, which was not hashed yet: whoever gets it does that."""
+        digest, begun = self.manifest.hashes[index], offsets.get(index, 0)
         try:
-            descriptor = os.open(self._incoming + b"/" + self.manifest.hashes[index], disk.READ)
+            descriptor = os.open(self._incoming + b"/" + digest, disk.READ)
         except FileNotFoundError:
-            return  # It is whole by now, or was thrown away: that is about to be told.
+            return self._is_less_than(digest, size)
         try:
-            for header, data in parts(descriptor, index, size, offsets.get(index, 0)):
+            for header, data in parts(descriptor, index, size, begun):
                 offsets[index] = header["offset"] + len(data)
                 yield header, data
         finally:
             os.close(descriptor)
+        if offsets.get(index, 0) == begun:
+            self._is_less_than(digest, size)
+
+    def _is_less_than(self, digest, size):
+        """It is whole by now, was thrown away, or is gone on with from an earlier place: what it is will be told."""
+        with self._news:
+            if self.grown.get(digest) == size:
+                del self.grown[digest]
 
     def _whole(self, files, offsets):
         sizes = self.manifest.sizes

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import select
-import signal
 import socket
 import ssl
 import tempfile
