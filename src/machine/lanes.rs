@@ -170,12 +170,20 @@ impl Carrying {
         outgoing.send(&ToRunner::Lanes).await
     }
 
-    /// Sends what is to be sent between contents, though none follow. Safe to cancel.
+    /// Sends what is to be sent between contents. Safe to cancel, as are the next two.
+    pub async fn send_waiting(&mut self, outgoing: &mut Outgoing) -> Result<(), MachineError> {
+        loop {
+            self.next_between = self.next_between.take().or_else(|| self.between.try_recv().ok());
+            let Some(message) = &self.next_between else { return Ok(()) };
+            outgoing.send(message).await?;
+            self.next_between = None;
+        }
+    }
+
+    /// The same though no contents follow; ends when nothing more can come.
     pub async fn send_between(&mut self, outgoing: &mut Outgoing) -> Result<(), MachineError> {
         loop {
-            if let Some(message) = &self.next_between {
-                outgoing.send(message).await?;
-            }
+            self.send_waiting(outgoing).await?;
             self.next_between = self.between.recv().await;
             if self.next_between.is_none() {
                 return Ok(());
@@ -183,10 +191,10 @@ impl Carrying {
         }
     }
 
-    /// The same once nothing more comes.
+    /// The same, and nothing more comes.
     pub async fn send_rest(&mut self, outgoing: &mut Outgoing) -> Result<(), MachineError> {
         self.between.close();
-        self.send_between(outgoing).await
+        self.send_waiting(outgoing).await
     }
 
     /// Sends a message whose turn comes after those that were sent before it, over whichever way has most room.
@@ -199,9 +207,7 @@ impl Carrying {
         while let Ok(lane) = self.arriving.try_recv() {
             self.lanes.push(lane);
         }
-        while let Ok(message) = self.between.try_recv() {
-            outgoing.send(&message).await?;
-        }
+        self.send_waiting(outgoing).await?;
         let message = message(self.place);
         self.place = self.place.map(|place| place + 1);
         let roomiest = self.lanes.iter_mut().max_by_key(|lane| lane.room());

@@ -28,8 +28,8 @@ const PARCELS_WAITING: usize = 4;
 /// A wire that is faster than this, in bytes a second, gains nothing by compression.
 const WORTH_COMPRESSING: u64 = 40 << 20;
 
-/// What OpenSSH's server lets a channel have on the way.
-const WINDOW: u64 = 2 << 20;
+/// What may be on the way: OpenSSH's window, and what waits here until it has room.
+const ON_THE_WAY: u64 = 6 << 20;
 
 /// What goes to the machine before it is asked to build.
 pub struct Round {
@@ -129,9 +129,9 @@ async fn send_contents(
         return Ok(());
     }
     let (sender, mut parcels) = mpsc::channel::<Result<Parcel, SnapshotError>>(PARCELS_WAITING);
-    // What goes far has probably a slow wire, which shows once the windows on the way are full.
+    // What goes far has probably a slow wire, which shows once all that is full.
     let is_far = carrying.is_far();
-    let (first, unseen) = if is_far { (0, WINDOW) } else { (u64::MAX, 0) };
+    let (first, unseen) = if is_far { (0, ON_THE_WAY) } else { (u64::MAX, 0) };
     let rate = Arc::new(AtomicU64::new(first));
     let (reading, slow) = (Arc::clone(preparation), Arc::clone(&rate));
     tokio::task::spawn_blocking(move || {

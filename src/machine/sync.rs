@@ -72,6 +72,7 @@ pub async fn sync(
                 send(link, &mut lanes, preparation, round, (orders, teller)).await?
             }
             Supply::Peer(peer) => {
+                lanes.carrying.send_waiting(&mut link.outgoing).await?;
                 let (Fetched { bytes, slow }, message, body) =
                     fetch(link, preparation, *peer, (orders, teller)).await?;
                 from_others += bytes;

@@ -80,7 +80,7 @@ enum Seeding {
     Unasked,
     Asked,
     Listens,
-    /// It could not, or failed others.
+    /// It could not.
     Given,
 }
 
@@ -195,7 +195,7 @@ impl Spread {
 
     /// How long a machine that takes from this one is to have patience; for ever if that has everything.
     pub fn patience(&self, seed: MachineId, now: Duration) -> Option<Duration> {
-        Some(self.root(seed)?.takes?.patience.saturating_sub(now))
+        self.expected(seed).filter(|end| *end < Duration::MAX).map(|end| end.saturating_sub(now))
     }
 
     fn source(&self, machine: MachineId, now: Duration) -> Option<Source> {
@@ -223,6 +223,10 @@ impl Spread {
             let mut states = [Seeding::Asked, Seeding::Listens].into_iter();
             states.any(|state| self.seeds_for(standing, state, now).next().is_some())
         };
+        if self.machines.values().all(|standing| standing.lacks == 0) {
+            // Those that have not told yet may have everything, as all others had.
+            return Demand::default();
+        }
         let most_have_choice = has_choice(&Standing::default());
         let served = self.served();
         let mut demand = Demand::default();
@@ -278,15 +282,20 @@ impl Spread {
     /// Whether a machine has everything, or gets it without crawling. Whoever gets nothing has to get it from one that
     /// does: so none ever waits for itself.
     fn flows(&self, machine: MachineId, now: Duration) -> bool {
-        self.root(machine).is_some_and(|root| root.is_whole || root.takes.is_some_and(|taking| now < taking.patience))
+        self.expected(machine).is_some_and(|end| now < end)
     }
 
-    /// Where what a machine gets comes from: one that has everything, or gets it from here. None if it gets nothing.
-    fn root(&self, machine: MachineId) -> Option<&Standing> {
+    /// Until when a machine has everything at the latest, if nobody on the way to it crawls; never mind when if it has. None if
+    /// it gets nothing.
+    fn expected(&self, machine: MachineId) -> Option<Duration> {
         let standing = self.machines.get(&machine)?;
-        match standing.takes.filter(|_| !standing.is_whole) {
-            Some(Taking { source: Source::Seed(seed), .. }) => self.root(seed),
-            taking => (standing.is_whole || taking.is_some()).then_some(standing),
+        if standing.is_whole {
+            return Some(Duration::MAX);
+        }
+        let Taking { source, patience } = standing.takes?;
+        match source {
+            Source::Here => Some(patience),
+            Source::Seed(seed) => self.expected(seed).map(|end| end.min(patience)),
         }
     }
 

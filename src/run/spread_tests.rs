@@ -50,6 +50,37 @@ fn whoever_has_everything_serves_those_that_come_later() {
 }
 
 #[test]
+fn where_nobody_lacks_anything_nobody_is_asked_to_seed() {
+    let mut spread = Spread::new(true);
+    (0..8).for_each(|number| spread.joined(machine(number)));
+    for number in 0..8 {
+        spread.whole(machine(number));
+        assert_eq!(orders(&mut spread, Duration::ZERO), []);
+    }
+}
+
+#[test]
+fn whoever_takes_from_one_that_is_not_whole_has_the_patience_of_all_on_the_way() {
+    let mut spread = Spread::new(true);
+    spread.whole(machine(0));
+    spread.seeds(machine(0), true);
+    for number in 1..7 {
+        spread.lacks(machine(number), PAYLOAD);
+    }
+    let now = Duration::ZERO;
+    let told = orders(&mut spread, now);
+    assert!(told.contains(&Order::Seed(machine(1))), "{told:?}");
+    assert_eq!(spread.patience(machine(1), now), Some(PATIENCE + Duration::from_secs(100)));
+    spread.seeds(machine(1), true);
+    assert!(orders(&mut spread, now).contains(&Order::Take(machine(5), Source::Seed(machine(1)))));
+    spread.left(machine(5));
+    spread.lacks(machine(5), PAYLOAD);
+    spread.whole(machine(2));
+    let late = PATIENCE + Duration::from_secs(100);
+    assert!(orders(&mut spread, late).contains(&Order::Take(machine(5), Source::Seed(machine(0)))), "1 crawls");
+}
+
+#[test]
 fn nobody_takes_from_one_that_gets_nothing_itself() {
     let mut spread = Spread::new(true);
     for number in 0..6 {

@@ -74,9 +74,13 @@ def hasher_of(descriptor, size=0):
     from .digests import Hasher
 
     hasher, taken = Hasher(size), 0
-    for piece in iter(lambda: os.read(descriptor, PIECE), b""):
-        hasher.update(piece)
-        taken += len(piece)
+    try:
+        for piece in iter(lambda: os.read(descriptor, PIECE), b""):
+            hasher.update(piece)
+            taken += len(piece)
+    except OSError:
+        hasher.close()
+        raise
     return hasher, taken
 
 
@@ -140,10 +144,13 @@ def _transfer(source, target, size):
     from .digests import Hasher
 
     hasher = Hasher(size)
-    for piece in iter(lambda: os.read(source, PIECE), b""):
-        hasher.update(piece)
-        write_all(target, piece)
-    return hasher.name()
+    try:
+        for piece in iter(lambda: os.read(source, PIECE), b""):
+            hasher.update(piece)
+            write_all(target, piece)
+        return hasher.name()
+    finally:
+        hasher.close()
 
 
 def _clone(source, target):

@@ -18,6 +18,7 @@ from .seeding import exactly, receive, send
 
 CONNECT_PATIENCE = 2.0
 PATIENCE = 15.0
+PASSED_ON = ("manifest", "pack", "part", "end")
 
 
 class Fetching:
@@ -166,13 +167,15 @@ class Peer:
             kind = json.loads(data[: data.find(b"\n")].decode("ascii"))["t"]
             if kind == "wait":
                 continue
+            if kind not in PASSED_ON:
+                raise ValueError("it sent %r" % kind)
             runner.sendall(length)
             runner.sendall(data)
             if kind in ("end", "manifest"):
                 return
 
     def _patience(self):
-        """One that has everything may take as long as it likes, as long as something comes."""
+        """For the next frame: one that has everything may take as long as it likes for all of them."""
         if self._deadline is None:
             return PATIENCE
         left = self._deadline - time.monotonic()

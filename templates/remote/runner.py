@@ -314,7 +314,7 @@ def resize(descriptor, size=WIDE):
 
 
 class Sources:
-    """Makes the modules that came with `hello` importable, each when it is first needed."""
+    """Makes the modules that came along importable, each when it is first needed."""
 
     def __init__(self, sources):
         self._sources = sources

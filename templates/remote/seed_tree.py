@@ -142,7 +142,7 @@ class Request:
     def __init__(self, tree, files, offsets):
         self.growing = []
         self._tree = tree
-        self._offsets = offsets
+        self._offsets, self._first = offsets, dict(offsets)
         self._arrived, self._spoilt = len(tree.arrived), len(tree.spoilt)
         hashes = tree.manifest.hashes
         self.here = [index for index in files if hashes[index] not in tree.lacking]
@@ -151,13 +151,17 @@ class Request:
     def look(self):
         """Whether something has come: files that are `here`, and others that are `growing`, with their size by now."""
         tree, asked = self._tree, self.asked
-        if any(digest in asked for digest in tree.spoilt[self._spoilt :]):
+        if any(digest in asked and self._has_begun(asked[digest]) for digest in tree.spoilt[self._spoilt :]):
             raise ConnectionError("a content of which some was sent was thrown away here")
+        self._spoilt = len(tree.spoilt)
         self.here = [asked.pop(digest) for digest in tree.arrived[self._arrived :] if digest in asked]
         self._arrived = len(tree.arrived)
         sizes = ((asked[digest], size) for digest, size in tree.grown.items() if digest in asked)
         self.growing = [(index, size) for index, size in sizes if size > self._offsets.get(index, 0)]
         return bool(self.here or self.growing)
+
+    def _has_begun(self, index):
+        return self._offsets.get(index, 0) > self._first.get(index, 0)
 
 
 def parts(descriptor, index, size, offset):

@@ -36,7 +36,7 @@ class Seeding:
     def __init__(self, runner, store):
         self._runner = runner
         self._store = store
-        self._control = self._outlet = self._tree = None
+        self._outlet = self._tree = None
         self._has_failed = False
 
     def begin(self, header):
@@ -50,22 +50,26 @@ class Seeding:
         self._start()
 
     def _start(self):
-        # A fork would copy locks that threads hold. They hash one content: with the next one it is tried again.
         if threading.active_count() > 1:
+            # A fork would copy locks that threads hold. They hash one content: with the next one it is tried again.
+            if not self._tree.wanted:
+                self._tell({"failure": "threads are at work there"})
             return
         try:
             seed = Seed(self._header, SeedTree(*self._tree.standing()))
-            self._control, theirs = socket.socketpair()
+            control, theirs = socket.socketpair()
             self._runner.processes.fork(lambda: seed.run(theirs.detach()), self._ended)
         except OSError as error:
             self._tree.tell = nobody
             return self._tell({"failure": str(error)})
         theirs.close()
-        descriptor = self._control.detach()
+        descriptor = control.detach()
         self._outlet = Outlet(self._runner.loop, descriptor, broken=lambda: None)
         self._runner.loop.on_readable(descriptor, lambda: self._read(descriptor))
 
     def _hear(self, kind, files, size=0):
+        if self._tree.target.id != self._header["id"]:
+            return
         if self._outlet is None:
             return self._start()
         stamps = array("Q")

@@ -132,6 +132,8 @@ class Store:
             return
         tree = self._current()
         try:
+            if min(header["files"], default=0) < 0:
+                raise IndexError
             lengths = [tree.target.sizes[index] for index in header["files"]]
         except (IndexError, TypeError):
             raise StoreError("corrupt", "failed to store contents: nobody asked for them") from None
@@ -192,7 +194,7 @@ class Store:
             # No further portion may come for a while, and others wait for what it has.
             self._ask_writer(lambda writer: writer.look())
         index, old = header["file"], header.get("from")
-        if not 0 <= index < len(tree.target):
+        if not 0 <= index < len(tree.target) or header["offset"] < 0:
             raise StoreError("corrupt", "failed to store a content: nobody asked for it")
         data = inflate(blob, PACK_LIMIT, "a content") if header.get("z") else blob
         splice = () if old is None else (old.encode("ascii"), header["ops"])

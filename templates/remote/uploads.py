@@ -15,6 +15,7 @@ class Upload:
     def __init__(self, path, offset, whole):
         self.path = path
         self.size = 0
+        self.goes_on = offset > 0
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (0 if offset else os.O_TRUNC)
         self._descriptor = os.open(path, flags, 0o600)
         if os.fstat(self._descriptor).st_size > offset:
@@ -88,7 +89,8 @@ class Uploads:
             return self._tree.tell("grown", [index], upload.size)
         if not upload.has(digest):
             self._spoil(index)
-            if old is None:
+            # What was here from before is not the fault of who sent the rest.
+            if old is None and not upload.goes_on:
                 raise StoreError(
                     "corrupt", "failed to store %s: what arrived has another hash" % digest.decode("ascii")
                 )
@@ -114,7 +116,8 @@ class Uploads:
         if upload is not None:
             upload.close()
             disk.remove(upload.path)
-            self._tree.tell("spoilt", [index])
+            if upload.size:
+                self._tree.tell("spoilt", [index])
 
     def arrived(self, index):
         """How much of a content is here, in whole pieces."""

@@ -18,6 +18,8 @@ from harness import digest
 KEY = "0123456789abcdef"
 SECRET = "5e" * 32
 LARGE = 3 << 20
+# So many that two processes write them.
+COUNT = 5000
 FILES = {"a.py": b"a = 1\n", "b/large.bin": bytes(range(256)) * (LARGE >> 8), "b/z.py": b"z = 1\n"}
 
 
@@ -229,7 +231,15 @@ def test_a_peer_that_breaks_off_in_the_middle_is_gone_on_from(fetch, certificate
 
 
 @pytest.mark.parametrize(
-    "garbage", [{"t": "pack", "files": ["x"]}, {"t": "part"}, {"t": "hello"}, {"t": "pack", "files": [9]}]
+    "garbage",
+    [
+        {"t": "failed", "message": "no", "slow": True},
+        {"t": "pack", "files": [-1]},
+        {"t": "pack", "files": ["x"]},
+        {"t": "part"},
+        {"t": "hello"},
+        {"t": "pack", "files": [9]},
+    ],
 )
 def test_a_peer_that_talks_nonsense(fetch, certificate, garbage):
     impostor = Impostor(certificate, lambda send, line: send(line, garbage, b"xyz"))
@@ -330,22 +340,22 @@ def test_what_a_seed_finds_on_its_own_machine_is_handed_on(boot, tmp_path, young
 
 def test_many_small_contents_don_t_wait_for_a_large_one(young_seed, fetch):
     """Two processes write them; what the second one has written is told before there is a next portion for it."""
-    files = {"%04d.py" % number: b"n = %04d\n" % number for number in range(3000)}
+    files = {"%04d.py" % number: b"n = %04d\n" % number for number in range(COUNT)}
     snapshot = Snapshot({**files, "z.bin": FILES["b/large.bin"]})
     first = young_seed(snapshot)
     second = fetch.begin(first.at, id=snapshot.id)
-    for begin in range(0, 3000, 1000):
+    for begin in range(0, COUNT, 1000):
         numbers = range(begin, begin + 1000)
         data = b"".join(files["%04d.py" % number] for number in numbers)
         first.send({"t": "pack", "files": list(numbers), "z": False}, data)
     offset = 0
-    while len(list(second.base.glob("trees/*/*.py"))) < 3000:
+    while len(list(second.base.glob("trees/*/*.py"))) < COUNT:
         assert offset < LARGE - (1 << 10), "they wait for the large one"
         piece = FILES["b/large.bin"][offset : offset + 1024]
-        first.send({"t": "part", "file": 3000, "offset": offset, "z": False}, piece)
+        first.send({"t": "part", "file": COUNT, "offset": offset, "z": False}, piece)
         offset += len(piece)
         time.sleep(0.01)
     assert not list(first.base.glob("trees/*/z.bin"))
-    first.send({"t": "part", "file": 3000, "offset": offset, "z": False}, FILES["b/large.bin"][offset:])
+    first.send({"t": "part", "file": COUNT, "offset": offset, "z": False}, FILES["b/large.bin"][offset:])
     first.send({"t": "build", "id": snapshot.id})
     assert second.wait("fetched-from")["failure"] is None
