@@ -41,9 +41,22 @@ LIBRARIES = {
 
 TESTS = """
     import os
+    import pathlib
+    import time
     import pytest
 
     {imports}
+
+    @pytest.fixture(autouse=True)
+    def both_workers_have_something_to_do():
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            met = pathlib.Path({met!r}) / os.environ["PYTEST_XDIST_TESTRUNUID"]
+            met.mkdir(parents=True, exist_ok=True)
+            (met / os.environ["PYTEST_XDIST_WORKER"]).touch()
+            latest = time.monotonic() + 30
+            while len(list(met.iterdir())) < 2:
+                assert time.monotonic() < latest
+                time.sleep(0.01)
 
     @pytest.mark.parametrize("number", range(4))
     def test_it(number):
@@ -84,7 +97,8 @@ def library(suite: Suite, tmp_path: pathlib.Path, place: pathlib.Path) -> Suite:
 
 def write_tests(suite: Suite, *libraries: str) -> None:
     imports = "; ".join(f"import {library}" for library in libraries)
-    suite.write({f"test_{number}.py": TESTS.format(imports=imports) for number in range(4)})
+    text = TESTS.format(imports=imports, met=str(suite.root.parent / "met"))
+    suite.write({f"test_{number}.py": text for number in range(4)})
 
 
 def importers(place: pathlib.Path) -> Dict[str, List[str]]:
