@@ -18,7 +18,7 @@ use super::{
     supply::{Orders, about_seeding, seed_message, supply},
 };
 use crate::{
-    protocol::runner::{FromRunner, ToRunner},
+    protocol::runner::{FetchFrom, FromRunner, ToRunner},
     snapshot::{self, Difference, Digest, LARGE, Manifest, Splice, Wanted},
 };
 
@@ -126,7 +126,8 @@ async fn fetch(
     let Peer { address, port, pin, number, token, patience } = peer;
     let (id, key) = (preparation.id.to_string(), preparation.key.clone());
     let patience = patience.map(|patience| patience.as_secs_f64());
-    link.outgoing.send(&ToRunner::FetchFrom { id, key, address, port, pin, number, token, patience }).await?;
+    let from = FetchFrom { id, key, address, port, pin, number, token, patience };
+    link.outgoing.send(&ToRunner::FetchFrom(from)).await?;
     let mut fetched = Fetched::default();
     loop {
         let (message, body) = tokio::select! {

@@ -13,120 +13,43 @@ pub const MAGIC: &[u8] = b"\0cloudist-runner 1\n";
 #[derive(Debug, Serialize)]
 #[serde(tag = "t", rename_all = "kebab-case")]
 pub enum ToRunner {
-    Hello {
-        protocol: u32,
-        run: String,
-        base: String,
-        code: String,
-    },
+    Hello { protocol: u32, run: String, base: String, code: String },
     Modules,
-    Prepare {
-        python: String,
-        env: Value,
-    },
-    Snapshot {
-        id: String,
-        key: String,
-        base: Option<String>,
-        ops: Vec<Step>,
-    },
+    Prepare { python: String, env: Value },
+    Snapshot { id: String, key: String, base: Option<String>, ops: Vec<Step> },
     Lanes,
-    Pack {
-        files: Vec<u32>,
-        z: bool,
-        place: Place,
-    },
-    Part {
-        file: u32,
-        offset: u64,
-        z: bool,
-        from: Option<String>,
-        ops: Vec<Step>,
-        place: Place,
-    },
-    Build {
-        id: String,
-        place: Place,
-    },
-    Seed {
-        id: String,
-        secret: String,
-        certificate: String,
-        key: String,
-        ports: (u16, u16),
-    },
-    FetchFrom {
-        id: String,
-        key: String,
-        address: String,
-        port: u16,
-        pin: String,
-        number: u64,
-        token: String,
-        patience: Option<f64>,
-    },
+    Pack { files: Vec<u32>, z: bool, place: Place },
+    Part { file: u32, offset: u64, z: bool, from: Option<String>, ops: Vec<Step>, place: Place },
+    Build { id: String, place: Place },
+    Seed { id: String, secret: String, certificate: String, key: String, ports: (u16, u16) },
+    FetchFrom(FetchFrom),
     Environment,
-    EnvFile {
-        name: String,
-        sha256: String,
-        size: u64,
-        offset: u64,
-    },
-    Init {
-        command: String,
-        key: String,
-        cwd: String,
-        env: Value,
-        python: String,
-    },
-    Start {
-        workers: Vec<u32>,
-        count: u32,
-        session: Box<Session>,
-    },
-    Spawn {
-        worker: u32,
-    },
-    Run {
-        worker: u32,
-        file: u32,
-        spec: FileSpec,
-        tests: Option<Vec<RunTest>>,
-        execute: bool,
-    },
-    Recall {
-        worker: u32,
-        count: u32,
-    },
-    Close {
-        worker: u32,
-        interrupt: bool,
-    },
-    Abort {
-        grace: f64,
-    },
-    Exec {
-        id: u32,
-        argv: Vec<String>,
-        cwd: String,
-        env: Value,
-        python: String,
-        stdin: bool,
-        account: bool,
-    },
-    Stdin {
-        id: u32,
-        eof: bool,
-    },
-    Signal {
-        id: u32,
-        signal: &'static str,
-    },
-    Fetch {
-        id: u32,
-        globs: Vec<String>,
-        cwd: String,
-    },
+    EnvFile { name: String, sha256: String, size: u64, offset: u64 },
+    Init { command: String, key: String, cwd: String, env: Value, python: String },
+    Start { workers: Vec<u32>, count: u32, session: Box<Session> },
+    Spawn { worker: u32 },
+    Run { worker: u32, file: u32, spec: FileSpec, tests: Option<Vec<RunTest>>, execute: bool },
+    Recall { worker: u32, count: u32 },
+    Close { worker: u32, interrupt: bool },
+    Abort { grace: f64 },
+    Exec { id: u32, argv: Vec<String>, cwd: String, env: Value, python: String, stdin: bool, account: bool },
+    Stdin { id: u32, eof: bool },
+    Signal { id: u32, signal: &'static str },
+    Fetch { id: u32, globs: Vec<String>, cwd: String },
+}
+
+/// Which machine to get a snapshot's contents from.
+#[derive(Debug, Serialize)]
+pub struct FetchFrom {
+    pub id: String,
+    pub key: String,
+    pub address: String,
+    pub port: u16,
+    pub pin: String,
+    pub number: u64,
+    pub token: String,
+    /// Seconds.
+    pub patience: Option<f64>,
 }
 
 /// Where a message belongs among those that come over several channels; nothing where there is one.
