@@ -44,9 +44,7 @@ pub async fn settle(
         let (message, blob) = tokio::select! {
             message = link.incoming.next_of_environment() => message?,
             Some(order) = orders.recv() => {
-                if let Command::Seed(order) = order {
-                    link.outgoing.send(&supply::seed_message(*order, snapshot)).await?;
-                }
+                supply::obey(order, &mut link.outgoing, snapshot).await?;
                 continue;
             }
         };

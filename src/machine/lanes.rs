@@ -163,7 +163,7 @@ impl Carrying {
 
     /// Asks for lanes if so many bytes are better sent over several.
     pub async fn ask(&mut self, outgoing: &mut Outgoing, bytes: u64) -> Result<(), MachineError> {
-        if self.further == 0 || bytes < WORTH_IT || self.place.is_some() {
+        if !self.is_far() || bytes < WORTH_IT || self.place.is_some() {
             return Ok(());
         }
         self.place = Some(0);

@@ -204,9 +204,7 @@ async fn run_init(
         let message = tokio::select! {
             message = link.incoming.next() => message?,
             Some(order) = orders.recv() => {
-                if let Command::Seed(order) = order {
-                    link.outgoing.send(&supply::seed_message(*order, snapshot)).await?;
-                }
+                supply::obey(order, &mut link.outgoing, snapshot).await?;
                 continue;
             }
         };

@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
-use super::{Command, Event, MachineError, Teller, link::Link, prepare::refused};
+use super::{
+    Command, Event, MachineError, Teller,
+    link::{Link, Outgoing},
+    prepare::refused,
+};
 use crate::{
     model::SEED_PORTS,
     protocol::runner::{FromRunner, ToRunner},
@@ -74,14 +78,21 @@ pub(super) async fn supply(
         tokio::select! {
             Some(order) = orders.recv() => match order {
                 Command::Take(supply) => return Ok(supply),
-                Command::Seed(order) => link.outgoing.send(&seed_message(*order, snapshot)).await?,
-                _ => {}
+                other => obey(other, &mut link.outgoing, snapshot).await?,
             },
             message = link.incoming.next() => match about_seeding(message?.0) {
                 Ok(contents) => teller.tell(Event::Contents(contents)).await,
                 Err(other) => return Err(refused(link.machine(), other)),
             },
         }
+    }
+}
+
+/// Has a machine serve others, if that is the order; nothing else is asked of one that gets ready.
+pub(super) async fn obey(order: Command, outgoing: &mut Outgoing, snapshot: &Digest) -> Result<(), MachineError> {
+    match order {
+        Command::Seed(order) => outgoing.send(&seed_message(*order, snapshot)).await,
+        _ => Ok(()),
     }
 }
 

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{
-    Command, Contents, Event, MachineError, Peer, Preparation, Supply, Teller,
+    Contents, Event, MachineError, Peer, Preparation, Supply, Teller,
     lanes::Lanes,
     link::Link,
     prepare::refused,
     sending::{Round, send, step},
-    supply::{Orders, about_seeding, seed_message, supply},
+    supply::{Orders, about_seeding, obey, supply},
 };
 use crate::{
     protocol::runner::{FetchFrom, FromRunner, ToRunner},
@@ -133,9 +133,7 @@ async fn fetch(
         let (message, body) = tokio::select! {
             message = link.incoming.next() => message?,
             Some(order) = orders.recv() => {
-                if let Command::Seed(order) = order {
-                    link.outgoing.send(&seed_message(*order, &preparation.id)).await?;
-                }
+                obey(order, &mut link.outgoing, &preparation.id).await?;
                 continue;
             }
         };

@@ -14,7 +14,7 @@ import time
 from .faults import StoreError
 from .processes import stand_alone
 from .runner import FRAME_LIMIT, LENGTH, Frames, Outlet, ProtocolError, frame
-from .seeding import exactly, receive, send
+from .seeding import receive, receive_whole, send
 
 CONNECT_PATIENCE = 2.0
 PATIENCE = 15.0
@@ -158,18 +158,13 @@ class Peer:
     def _relay(self, line, runner):
         """Passes on what comes as it is, up to what ends it."""
         while True:
-            deadline = time.monotonic() + self._patience()
-            length = exactly(line, LENGTH.size, deadline)
-            (size,) = LENGTH.unpack(length)
-            if size > FRAME_LIMIT:
-                raise ValueError("a frame of %d bytes is too long" % size)
-            data = exactly(line, size, deadline)
+            data = receive_whole(line, FRAME_LIMIT, self._patience())
             kind = json.loads(data[: data.find(b"\n")].decode("ascii"))["t"]
             if kind == "wait":
                 continue
             if kind not in PASSED_ON:
                 raise ValueError("it sent %r" % kind)
-            runner.sendall(length)
+            runner.sendall(LENGTH.pack(len(data)))
             runner.sendall(data)
             if kind in ("end", "manifest"):
                 return

@@ -228,14 +228,17 @@ def send(line, header, blob=b""):
 
 
 def receive(line, limit, patience):
+    header, _, blob = receive_whole(line, limit, patience).partition(b"\n")
+    return json.loads(header.decode("ascii")), blob
+
+
+def receive_whole(line, limit, patience):
     """The next frame, if it is no longer than `limit` and all of it comes in time. Without patience there is time."""
     deadline = None if patience is None else time.monotonic() + patience
     length = LENGTH.unpack(exactly(line, LENGTH.size, deadline))[0]
     if length > limit:
         raise ValueError("a frame of %d bytes is too long" % length)
-    data = exactly(line, length, deadline)
-    header, _, blob = data.partition(b"\n")
-    return json.loads(header.decode("ascii")), blob
+    return exactly(line, length, deadline)
 
 
 def exactly(line, size, deadline):
