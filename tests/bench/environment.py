@@ -112,6 +112,7 @@ class Bench:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
             "CLOUDIST_CACHE_DIR": str(self.machines.home / f"cache-{self._caches}"),
+            "CLOUDIST_STATE_DIR": str(self.machines.home / "state"),
             "CLOUDIST_SSH_CONFIG": str(self.machines.configuration),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_INDEX_URL": self._index.url,

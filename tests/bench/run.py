@@ -78,6 +78,7 @@ def environment(binary: Path) -> dict[str, str]:
         "PATH": path,
         "CLOUDIST_BIN": str(binary),
         "CLOUDIST_CACHE_DIR": str(CACHE / "cache"),
+        "CLOUDIST_STATE_DIR": str(CACHE / "state"),
         "TERM": "dumb",
     }
 

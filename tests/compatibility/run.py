@@ -65,6 +65,7 @@ def environment(project: Project, record: Path) -> dict[str, str]:
         "PYTHONPATH": str(PLUGINS),
         "OUTCOME_RECORD": str(record),
         "CLOUDIST_CACHE_DIR": str(CACHE / "cache"),
+        "CLOUDIST_STATE_DIR": str(CACHE / "state"),
         "COLUMNS": "200",
     }
 

@@ -37,7 +37,7 @@ def test_pytest_knows_the_plugin_and_the_plugin_finds_the_command(environment, t
     project = tmp_path / "project"
     shutil.copytree(DEMO, project)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CLOUDIST_")}
-    clean["CLOUDIST_CACHE_DIR"] = str(tmp_path / "cache")
+    clean.update({f"CLOUDIST_{name.upper()}_DIR": str(tmp_path / name) for name in ("state", "cache")})
     status, output = run(environment, "-m", "pytest", "--cloudist=test", cwd=project, env=clean)
     assert status == 1, output
     assert "1 failed, 68 passed, 1 xfailed" in output

@@ -18,6 +18,7 @@ from typing import Dict, List, Optional
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 TEMPLATES = REPOSITORY / "templates"
 ENGINE = os.environ.get("CLOUDIST_BIN") or str(REPOSITORY / "target" / "release" / "cloudist")
+CACHE = os.environ.get("CLOUDIST_CACHE_DIR") or str(REPOSITORY / "target" / "test-cache")
 PATIENCE = 120
 
 DURATION = re.compile(r"\b\d+\.\d+ ?s(?:econds)?\b(?: \(\d+:\d\d:\d\d\))?")
@@ -83,7 +84,9 @@ class Suite:
         dropped = ("CLOUDIST_", "PYTEST_", "COV_", "COVERAGE_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         fixed = {"COLUMNS": "100", "CLOUDIST_BIN": ENGINE, "PYTHONPATH": str(TEMPLATES), "CI": "1"}
-        return {**kept, **fixed, **extra}
+        # A history of its own: what a directory of that name held in an earlier session decides on the order of its tests otherwise.
+        own = {"CLOUDIST_STATE_DIR": str(self.root.parent / "state"), "CLOUDIST_CACHE_DIR": CACHE}
+        return {**kept, **fixed, **own, **extra}
 
     def command(self, *arguments: str) -> List[str]:
         return [self.python, "-m", "pytest", "-p", "no:randomly", *arguments]

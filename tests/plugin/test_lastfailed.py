@@ -109,38 +109,27 @@ def order(done: Outcome) -> list:
 
 
 @pytest.mark.parametrize("how", ["--ff", "--cd-failed-first", "variable", "file"])
-def test_failures_go_first_though_others_are_known_to_be_longer(suite: Suite, tmp_path, how: str) -> None:
-    state = {"CLOUDIST_STATE_DIR": str(tmp_path / "state")}
+def test_failures_go_first_though_others_are_known_to_be_longer(suite: Suite, how: str) -> None:
     suite.write(LONG_AND_BAD)
-    assert order(suite.cloudist("-v", "--tb=no", workers=1, **state)) == [
-        "test_a.py",
-        "test_b.py",
-        "test_c.py",
-    ]
-    assert order(suite.cloudist("-v", "--tb=no", workers=1, **state)) == [
-        "test_b.py",
-        "test_a.py",
-        "test_c.py",
-    ]
+    assert order(suite.cloudist("-v", "--tb=no", workers=1)) == ["test_a.py", "test_b.py", "test_c.py"]
+    assert order(suite.cloudist("-v", "--tb=no", workers=1)) == ["test_b.py", "test_a.py", "test_c.py"]
     if how == "file":
         suite.write({"pyproject.toml": "[tool.cloudist]\nfailed-first = true\n"})
-    if how == "variable":
-        state["CLOUDIST_FAILED_FIRST"] = "1"
+    variables = {"CLOUDIST_FAILED_FIRST": "1"} if how == "variable" else {}
     options = [how] if how.startswith("--") else []
-    again = suite.cloudist("-v", "--tb=no", *options, workers=1, **state)
+    again = suite.cloudist("-v", "--tb=no", *options, workers=1, **variables)
     assert order(again) == ["test_c.py", "test_a.py", "test_b.py"]
     assert status(again) == ["run-last-failure: rerun previous 1 failure first"]
 
 
-def test_the_newest_go_first(suite: Suite, tmp_path) -> None:
-    state = {"CLOUDIST_STATE_DIR": str(tmp_path / "state")}
+def test_the_newest_go_first(suite: Suite) -> None:
     suite.write({f"test_{letter}.py": "def test_it(): pass\n" for letter in "abc"})
     for age, letter in enumerate("bca"):
         os.utime(suite.root / f"test_{letter}.py", (10**9 - age, 10**9 - age))
-    assert order(suite.cloudist("-v", workers=1, **state)) == ["test_a.py", "test_b.py", "test_c.py"]
+    assert order(suite.cloudist("-v", workers=1)) == ["test_a.py", "test_b.py", "test_c.py"]
     suite.write({"test_d.py": "def test_it(): pass\n"})
     os.utime(suite.root / "test_d.py", (10**8, 10**8))
-    cloudist = suite.cloudist("-v", "--nf", workers=1, **state)
+    cloudist = suite.cloudist("-v", "--nf", workers=1)
     assert order(cloudist) == ["test_d.py", "test_b.py", "test_c.py", "test_a.py"]
     known = cached(suite, "nodeids")
     (suite.root / ".pytest_cache" / "v" / "cache" / "nodeids").write_text(

@@ -64,6 +64,7 @@ class Bench:
                 if not name.startswith(("CLOUDIST_", "PYTHON"))
             },
             "CLOUDIST_CACHE_DIR": str(self._cache),
+            "CLOUDIST_STATE_DIR": str(self._cache / "state"),
             "CLOUDIST_SSH_CONFIG": str(self.machines.configuration),
             "CLOUDIST_SNAPSHOT_LIMIT": "8GiB",
         }
