@@ -1,5 +1,6 @@
 //! From a lease to a runner that answers.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use super::{
@@ -58,9 +59,28 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
         .exec(&command)
         .await
         .map_err(|error| MachineError::Boot { machine: machine.clone(), detail: crate::text::chain(&error) })?;
-    // The channel is open, and the command not yet answered.
-    let distance = asked.elapsed();
-    let mut link = Link::new(machine, session, child, start.boot_python.clone(), distance);
+    // The channel is open, and the command not yet answered. A server that was still busy with the login took longer over that than
+    // the way is long.
+    let opened = asked.elapsed();
+    let mut link = Link::new(machine, session.clone(), child, start.boot_python.clone(), opened);
+    let (mut answered, mut trip) = (pin!(session.round_trip()), None);
+    let booted = {
+        let mut ready = pin!(become_ready(start, &mut link, timings));
+        loop {
+            tokio::select! {
+                // What brings the runner would be waited for.
+                biased;
+                answer = &mut answered, if trip.is_none() => trip = Some(answer.unwrap_or(opened)),
+                booted = &mut ready => break booted?,
+            }
+        }
+    };
+    link.distance = trip.map_or(opened, |trip| trip.min(opened));
+    Ok((link, booted))
+}
+
+/// Brings the runner, and waits until it is up.
+async fn become_ready(start: &Start, link: &mut Link, mut timings: Timings) -> Result<Booted, MachineError> {
     link.outgoing.send_raw(modules::RUNNER.clone()).await?;
     let (run, code) = (start.run.clone(), modules::CODE.clone());
     let hello = ToRunner::Hello { protocol: PROTOCOL, run, base: BASE.into(), code };
@@ -75,7 +95,7 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     match message {
         FromRunner::Ready { protocol, platform, cpus, home, known, .. } if protocol == PROTOCOL => {
             timings.ended("boot");
-            Ok((link, Booted { platform, cpus, home, known, timings }))
+            Ok(Booted { platform, cpus, home, known, timings })
         }
         other => Err(MachineError::Boot {
             machine: link.machine().to_owned(),

@@ -31,8 +31,11 @@ const BRIDGED: Duration = Duration::from_millis(10);
 /// Channels in all. A server allows ten sessions on a connection, and whoever looks at the machine needs some.
 const MOST: u32 = 4;
 
-/// What is less has arrived before a further channel is up.
-const WORTH_IT: u64 = 8 << 20;
+/// What OpenSSH grants a channel.
+const WINDOW: u64 = 2 << 20;
+
+/// What one channel brings sooner has arrived before others are up and have paid for the process that each of them starts.
+const WORTH_IT: Duration = Duration::from_millis(300);
 
 /// The lanes of one machine.
 pub struct Lanes {
@@ -58,6 +61,7 @@ pub struct Opening {
 
 /// Sends over all lanes that are up.
 pub struct Carrying {
+    distance: Duration,
     further: u32,
     arriving: mpsc::UnboundedReceiver<ssh::ChildStdin>,
     between: mpsc::UnboundedReceiver<ToRunner>,
@@ -83,6 +87,7 @@ impl Lanes {
             usable,
         };
         let carrying = Carrying {
+            distance: link.distance,
             further,
             arriving,
             between: to_send_between,
@@ -99,6 +104,11 @@ fn further(distance: Duration) -> u32 {
         return 0;
     }
     (distance.as_micros().div_ceil(BRIDGED.as_micros()) as u32).clamp(2, MOST) - 1
+}
+
+/// Whether one channel would take long enough for so much.
+fn is_worth_it(bytes: u64, distance: Duration) -> bool {
+    bytes as f64 / WINDOW as f64 * distance.as_secs_f64() >= WORTH_IT.as_secs_f64()
 }
 
 impl Opening {
@@ -163,7 +173,7 @@ impl Carrying {
 
     /// Asks for lanes if so many bytes are better sent over several.
     pub async fn ask(&mut self, outgoing: &mut Outgoing, bytes: u64) -> Result<(), MachineError> {
-        if !self.is_far() || bytes < WORTH_IT || self.place.is_some() {
+        if !self.is_far() || self.place.is_some() || !is_worth_it(bytes, self.distance) {
             return Ok(());
         }
         self.place = Some(0);
@@ -232,5 +242,12 @@ mod tests {
     fn the_further_away_the_more_lanes() {
         let further = |milliseconds| further(Duration::from_millis(milliseconds));
         assert_eq!([0, 7, 8, 20, 21, 35, 100, 1000].map(further), [0, 0, 1, 1, 2, 3, 3, 3]);
+    }
+
+    #[test]
+    fn the_further_away_the_sooner_they_are_worth_it() {
+        let enough = |megabytes, milliseconds| is_worth_it(megabytes << 20, Duration::from_millis(milliseconds));
+        assert!(!enough(10, 20) && enough(31, 20));
+        assert!(!enough(5, 100) && enough(7, 100));
     }
 }

@@ -33,14 +33,42 @@ const ON_THE_WAY: u64 = 6 << 20;
 
 /// What goes to the machine before it is asked to build.
 pub struct Round {
-    pub opening: Option<(ToRunner, Bytes)>,
+    pub opening: Option<(ToRunner, Opening)>,
     pub wanted: Vec<Wanted>,
+}
+
+/// What the machine is to learn the snapshot's manifest from.
+pub enum Opening {
+    Whole,
+    Difference(Bytes),
+}
+
+impl Opening {
+    fn bytes(&self, preparation: &Preparation) -> usize {
+        match self {
+            Self::Whole => preparation.manifest.len(),
+            Self::Difference(blob) => blob.len(),
+        }
+    }
+
+    /// As it travels. Nearby it takes longer to compress a manifest than to send what that saves.
+    async fn blob(self, preparation: &Arc<Preparation>, is_far: bool) -> Bytes {
+        match self {
+            Self::Whole if is_far => {
+                let preparation = Arc::clone(preparation);
+                let compressing = tokio::task::spawn_blocking(move || preparation.compressed());
+                compressing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+            }
+            Self::Whole => preparation.manifest.clone(),
+            Self::Difference(blob) => blob,
+        }
+    }
 }
 
 impl Round {
     /// What it costs to send it, before compression.
     pub fn bytes(&self, preparation: &Preparation) -> u64 {
-        let opening = self.opening.as_ref().map_or(0, |(_, blob)| blob.len() as u64);
+        let opening = self.opening.as_ref().map_or(0, |(_, opening)| opening.bytes(preparation) as u64);
         let files = preparation.snapshot.manifest.files();
         let sizes = self.wanted.iter().map(|wanted| {
             let size = files[wanted.file as usize].1.saturating_sub(wanted.arrived);
@@ -66,12 +94,14 @@ pub async fn send(
     let files: Vec<u32> = round.wanted.iter().map(|wanted| wanted.file).collect();
     let bytes = round.bytes(preparation);
     let Lanes { opening, carrying, between } = lanes;
+    let is_far = carrying.is_far();
+    let contents = Outflow::read(preparation, round.wanted, is_far);
     let sending = async {
-        if let Some((message, blob)) = round.opening {
-            outgoing.send_with(&message, blob).await?;
+        if let Some((message, opening)) = round.opening {
+            outgoing.send_with(&message, opening.blob(preparation, is_far).await).await?;
         }
         carrying.ask(outgoing, bytes).await?;
-        send_contents((outgoing, carrying), preparation, round.wanted, &machine).await?;
+        contents.send((outgoing, carrying), &machine).await?;
         let id = preparation.id.to_string();
         carrying.send(outgoing, |place| ToRunner::Build { id, place }, Bytes::new()).await?;
         carrying.send_between(outgoing).await
@@ -118,45 +148,59 @@ async fn still_the_same(preparation: &Arc<Preparation>, files: Vec<u32>, machine
     }
 }
 
-/// Files are read and, where the wire is slow, compressed on a thread of their own, a few parcels ahead of the wire.
-async fn send_contents(
-    (outgoing, carrying): (&mut Outgoing, &mut Carrying),
-    preparation: &Arc<Preparation>,
-    wanted: Vec<Wanted>,
-    machine: &str,
-) -> Result<(), MachineError> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let (sender, mut parcels) = mpsc::channel::<Result<Parcel, SnapshotError>>(PARCELS_WAITING);
-    // What goes far has probably a slow wire, which shows once all that is full.
-    let is_far = carrying.is_far();
-    let (first, unseen) = if is_far { (0, ON_THE_WAY) } else { (u64::MAX, 0) };
-    let rate = Arc::new(AtomicU64::new(first));
-    let (reading, slow) = (Arc::clone(preparation), Arc::clone(&rate));
-    tokio::task::spawn_blocking(move || {
-        let snapshot = &reading.snapshot;
-        let mut parcels = match Parcels::new(&snapshot.manifest, &snapshot.sources, wanted, reading.recipes.clone()) {
-            Ok(parcels) => parcels,
-            Err(error) => return drop(sender.blocking_send(Err(error))),
-        };
-        let is_behind = || (is_far || sender.capacity() == 0) && slow.load(Ordering::Relaxed) < WORTH_COMPRESSING;
-        while let Some(parcel) = parcels.next(is_behind()) {
-            if sender.blocking_send(parcel).is_err() {
-                return;
-            }
+/// Contents on their way to the wire.
+struct Outflow {
+    parcels: mpsc::Receiver<Result<Parcel, SnapshotError>>,
+    /// What gets through, in bytes a second.
+    rate: Arc<AtomicU64>,
+    /// As much goes out before anything shows.
+    unseen: u64,
+}
+
+impl Outflow {
+    /// Files are read and, where the wire is slow, compressed on a thread of their own, a few parcels ahead of the wire.
+    fn read(preparation: &Arc<Preparation>, wanted: Vec<Wanted>, is_far: bool) -> Self {
+        let (sender, parcels) = mpsc::channel(PARCELS_WAITING);
+        // What goes far has probably a slow wire, which shows once all that is full.
+        let (first, unseen) = if is_far { (0, ON_THE_WAY) } else { (u64::MAX, 0) };
+        let rate = Arc::new(AtomicU64::new(first));
+        let contents = Self { parcels, rate: Arc::clone(&rate), unseen };
+        if wanted.is_empty() {
+            return contents;
         }
-    });
-    let (began, mut sent) = (Instant::now(), 0_u64);
-    while let Some(parcel) = parcels.recv().await {
-        let parcel = parcel.map_err(|source| MachineError::Source { machine: machine.to_owned(), source })?;
-        let (message, data) = message(parcel);
-        sent += data.len() as u64;
-        carrying.send(outgoing, message, data).await?;
-        let arrived = sent.saturating_sub(unseen) as f64;
-        rate.store((arrived / began.elapsed().as_secs_f64()) as u64, Ordering::Relaxed);
+        let preparation = Arc::clone(preparation);
+        tokio::task::spawn_blocking(move || {
+            let (snapshot, recipes) = (&preparation.snapshot, preparation.recipes.clone());
+            let mut parcels = match Parcels::new(&snapshot.manifest, &snapshot.sources, wanted, recipes) {
+                Ok(parcels) => parcels,
+                Err(error) => return drop(sender.blocking_send(Err(error))),
+            };
+            let is_behind = || (is_far || sender.capacity() == 0) && rate.load(Ordering::Relaxed) < WORTH_COMPRESSING;
+            while let Some(parcel) = parcels.next(is_behind()) {
+                if sender.blocking_send(parcel).is_err() {
+                    return;
+                }
+            }
+        });
+        contents
     }
-    Ok(())
+
+    async fn send(
+        mut self,
+        (outgoing, carrying): (&mut Outgoing, &mut Carrying),
+        machine: &str,
+    ) -> Result<(), MachineError> {
+        let (began, mut sent) = (Instant::now(), 0_u64);
+        while let Some(parcel) = self.parcels.recv().await {
+            let parcel = parcel.map_err(|source| MachineError::Source { machine: machine.to_owned(), source })?;
+            let (message, data) = message(parcel);
+            sent += data.len() as u64;
+            carrying.send(outgoing, message, data).await?;
+            let arrived = sent.saturating_sub(self.unseen) as f64;
+            self.rate.store((arrived / began.elapsed().as_secs_f64()) as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 }
 
 /// A parcel in the runner's words, once its place is known.

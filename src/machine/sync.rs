@@ -14,7 +14,7 @@ use super::{
     lanes::Lanes,
     link::Link,
     prepare::refused,
-    sending::{Round, send, step},
+    sending::{Opening, Round, send, step},
     supply::{Orders, about_seeding, obey, supply},
 };
 use crate::{
@@ -147,13 +147,13 @@ async fn fetch(
 
 /// With what is known of the machine, as much as can be foreseen of what it will need; and the snapshot that it has.
 async fn first_round(preparation: &Arc<Preparation>, known: Vec<(String, String)>) -> (Round, Option<Arc<Manifest>>) {
-    if known.is_empty() {
-        // It has nothing at all.
-        let lacking = lacking(&preparation.snapshot.manifest, &Manifest::default());
-        return (Round { opening: Some(whole_manifest(preparation)), wanted: lacking }, None);
-    }
     let preparation = Arc::clone(preparation);
     let round = tokio::task::spawn_blocking(move || {
+        if known.is_empty() {
+            // It has nothing at all.
+            let lacking = lacking(&preparation.snapshot.manifest, &Manifest::default());
+            return (Round { opening: Some(whole_manifest(&preparation)), wanted: lacking }, None);
+        }
         let ids = known.iter().filter(|(key, _)| *key == preparation.key);
         let ids: Vec<_> = ids.filter_map(|(_, id)| Digest::from_hex(id.as_bytes())).collect();
         if ids.contains(&preparation.id) {
@@ -176,24 +176,24 @@ async fn first_round(preparation: &Arc<Preparation>, known: Vec<(String, String)
     round.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
-fn whole_manifest(preparation: &Preparation) -> (ToRunner, Bytes) {
+fn whole_manifest(preparation: &Preparation) -> (ToRunner, Opening) {
     let message = ToRunner::Snapshot {
         id: preparation.id.to_string(),
         key: preparation.key.clone(),
         base: None,
         ops: Vec::new(),
     };
-    (message, preparation.compressed())
+    (message, Opening::Whole)
 }
 
-fn difference(preparation: &Preparation, base: &Digest, difference: Difference) -> (ToRunner, Bytes) {
+fn difference(preparation: &Preparation, base: &Digest, difference: Difference) -> (ToRunner, Opening) {
     let message = ToRunner::Snapshot {
         id: preparation.id.to_string(),
         key: preparation.key.clone(),
         base: Some(base.to_string()),
         ops: difference.steps.iter().map(step).collect(),
     };
-    (message, snapshot::compress(&difference.bytes).into())
+    (message, Opening::Difference(snapshot::compress(&difference.bytes).into()))
 }
 
 /// What one snapshot has and another lacks.

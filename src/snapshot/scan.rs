@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use super::digest::Digest;
 use super::error::{SnapshotError, Warning};
@@ -101,12 +102,36 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
         .chain(wishes.extra.iter().map(|path| path.as_path()))
         .collect();
     check_limits(request.limits, &tops, &findings)?;
-    let contents = read_contents(request, &wishes.rootdir.real, &findings, started, &mut warnings)?;
+    let Contents { contents, remembering } = read_contents(request, &wishes.rootdir.real, &findings, started)?;
+    let (listed, unwritable) = thread::scope(|scope| {
+        let remembering = remembering.map(|remembering| scope.spawn(|| remembering.save()));
+        let listed = list(&findings, contents, &plan.layout, started, &mut warnings);
+        (listed, remembering.map_or(Ok(()), join))
+    });
+    warnings.extend(unwritable.err());
+    let (manifest, sources) = listed?;
+    warnings.sort();
+    warnings.dedup();
+    Ok(Snapshot { manifest, layout: plan.layout, sources, warnings })
+}
 
+/// Waits for a thread, and goes down with it.
+fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Lists what was found, with its contents in the order of the files.
+fn list(
+    findings: &Findings,
+    contents: Vec<Option<Hashed>>,
+    layout: &Layout,
+    started: Timestamp,
+    warnings: &mut Vec<Warning>,
+) -> Result<(Manifest, Sources), SnapshotError> {
     let mut sources = Sources::with_capacity(contents.len());
     let mut entries = Vec::with_capacity(findings.len());
-    let (mut contents, mut places) = (contents.into_iter(), plan.layout.places());
-    for (path, found) in &findings {
+    let (mut contents, mut places) = (contents.into_iter(), layout.places());
+    for (path, found) in findings {
         let node = match found {
             Found::Directory => Node::EmptyDirectory,
             Found::Symlink { target } => Node::Symlink { target: target.clone().into_os_string().into_encoded_bytes() },
@@ -128,16 +153,13 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
         };
         let place = match node {
             Node::File { .. } => places.of_file(path),
-            _ => plan.layout.place(path),
+            _ => layout.place(path),
         };
         if let Some(place) = place {
             entries.push((place, node));
         }
     }
-    let manifest = Manifest::new(entries)?;
-    warnings.sort();
-    warnings.dedup();
-    Ok(Snapshot { manifest, layout: plan.layout, sources, warnings })
+    Ok((Manifest::new(entries)?, sources))
 }
 
 impl Snapshot {
@@ -235,15 +257,20 @@ fn check_limits(limits: Limits, tops: &[&Path], findings: &Findings) -> Result<(
     limits::check(limits, tops, sizes).map_err(|excess| SnapshotError::TooLarge(Box::new(excess)))
 }
 
-/// What is in each file, in their order: the cache's word for those it knows, the others are hashed. Nothing of a file that
-/// has vanished.
-fn read_contents(
+/// What is in each file, in their order; nothing of one that has vanished.
+struct Contents<'a> {
+    contents: Vec<Option<Hashed>>,
+    /// What is to be remembered, if that isn't what the cache has.
+    remembering: Option<Remembering<'a>>,
+}
+
+/// The cache's word for the files it knows; the others are hashed.
+fn read_contents<'a>(
     request: &Request,
     rootdir: &Path,
-    findings: &Findings,
+    findings: &'a Findings,
     started: Timestamp,
-    warnings: &mut Vec<Warning>,
-) -> Result<Vec<Option<Hashed>>, SnapshotError> {
+) -> Result<Contents<'a>, SnapshotError> {
     let location = request.cache_dir.as_ref().map(|cache_dir| StatCache::location(cache_dir, rootdir));
     let cache = location.as_deref().map(StatCache::load).unwrap_or_default();
     let (mut contents, mut unknown, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
@@ -260,19 +287,33 @@ fn read_contents(
     }
 
     let is_all_known = unknown.is_empty() && contents.len() == cache.len();
-    if let Some(location) = location.filter(|_| !is_all_known) {
+    let remembering = location.filter(|_| !is_all_known).map(|location| {
         let files = files(findings).zip(&contents);
         let files = files.filter_map(|((_, source, _), hashed)| Some((source, hashed.as_ref()?)));
         let settled = files.filter(|(_, hashed)| stat_cache::is_settled(&hashed.stat, started));
-        let mut settled: Vec<_> = settled.map(|(source, hashed)| (source, hashed.stat, hashed.digest)).collect();
+        let settled = settled.map(|(source, hashed)| (source, hashed.stat, hashed.digest)).collect();
+        Remembering { location, cache, settled, started }
+    });
+    Ok(Contents { contents, remembering })
+}
+
+/// What the stat cache is to hold from now on.
+struct Remembering<'a> {
+    location: PathBuf,
+    cache: StatCache,
+    settled: Vec<(&'a Path, FileStat, Digest)>,
+    started: Timestamp,
+}
+
+impl Remembering<'_> {
+    fn save(mut self) -> Result<(), Warning> {
         // A file and what was a link to it are one.
-        settled.sort_by_key(|(source, ..)| source.as_os_str());
-        settled.dedup_by_key(|(source, ..)| *source);
-        if !cache.holds_exactly(&settled)
-            && let Err(error) = StatCache::save(&location, &settled, started)
-        {
-            warnings.push(Warning::CacheUnwritable { path: location, reason: error.to_string() });
+        self.settled.sort_by_key(|(source, ..)| source.as_os_str());
+        self.settled.dedup_by_key(|(source, ..)| *source);
+        if self.cache.holds_exactly(&self.settled) {
+            return Ok(());
         }
+        StatCache::save(&self.location, &self.settled, self.started)
+            .map_err(|error| Warning::CacheUnwritable { path: self.location, reason: error.to_string() })
     }
-    Ok(contents)
 }

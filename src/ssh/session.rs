@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use russh::client::{self, ChannelOpenHandle, DisconnectReason, Handle, Msg};
@@ -119,6 +119,13 @@ impl Session {
             return Err(self.disconnected().await);
         }
         Ok(self.follow(channel))
+    }
+
+    /// How long the other side takes to answer, none of its processes involved. Nothing if it is gone.
+    pub async fn round_trip(&self) -> Option<Duration> {
+        let asked = Instant::now();
+        self.handle().send_ping().await.ok()?;
+        Some(asked.elapsed())
     }
 
     pub(super) async fn channel(&self) -> Result<Channel<Msg>, ChildError> {
