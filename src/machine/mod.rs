@@ -114,6 +114,7 @@ async fn live(
 ) -> Result<(), MachineError> {
     let (mut link, booted) = tokio::select! {
         booted = boot::boot(&start, teller) => booted?,
+        never = prepare::compress_ahead(preparation.clone()) => match never {},
         () = finish_requested(commands, None) => return Ok(()),
         () = start.lease.ended.cancelled() => return Err(ended(&start.lease, Stage::Connect)),
     };

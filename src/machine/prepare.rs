@@ -1,6 +1,8 @@
 //! The snapshot in place and the init command done.
 
 use std::{
+    convert::Infallible,
+    future,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -169,6 +171,13 @@ pub async fn prepare(
     Ok((Facts { platform, cpus, home, tree, cwd, python, sys_path, init_cached, timings }, ground))
 }
 
+/// Has the manifest compressed while the machine is not up yet; some machine will want it so.
+pub async fn compress_ahead(mut preparation: PreparationReceiver) -> Infallible {
+    let preparation = known(&mut preparation).await;
+    tokio::task::spawn_blocking(move || preparation.compressed());
+    future::pending().await
+}
+
 /// Waits until it is known what the machine is to have.
 async fn known(preparation: &mut PreparationReceiver) -> Arc<Preparation> {
     loop {
@@ -177,7 +186,7 @@ async fn known(preparation: &mut PreparationReceiver) -> Arc<Preparation> {
         }
         if preparation.changed().await.is_err() {
             // The run ended before it knew; the order to finish is on its way.
-            std::future::pending::<()>().await;
+            future::pending::<()>().await;
         }
     }
 }

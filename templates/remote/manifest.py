@@ -14,21 +14,25 @@ from .faults import StoreError
 HEADER = b"cloudist-manifest 2\n"
 LIMIT = 512 << 20
 EXECUTABLE = b"x "
+# So many records take some milliseconds.
+A_WHILE = 2500
 
 
 class Manifest:
     """The files are numbered from 0 in the order of their paths; messages name them by that number."""
 
-    def __init__(self, data, checked=None):
-        """What has the id `checked` was checked before."""
+    def __init__(self, data, checked=None, meanwhile=lambda: None):
+        """What has the id `checked` was checked before. `meanwhile` is called every few milliseconds."""
         self.data = data
         self.id = hashlib.sha256(data).hexdigest()
         self.paths, self.kinds, self.hashes, self.sizes = [], [], [], []
         self.links = []
         self.directories = set()
         try:
-            everything = self._parse(data)
+            everything = self._parse(data, meanwhile)
+            meanwhile()
             self._find_directories(everything)
+            meanwhile()
             if self.id != checked:
                 self._check(everything)
         except (ValueError, StopIteration):
@@ -37,7 +41,7 @@ class Manifest:
     def __len__(self):
         return len(self.paths)
 
-    def _parse(self, data):
+    def _parse(self, data, meanwhile):
         if not data.startswith(HEADER):
             raise StoreError("corrupt", "failed to read the manifest: it is of another version")
         fields = iter(data[len(HEADER) :].split(b"\0"))
@@ -64,6 +68,8 @@ class Manifest:
             else:
                 raise ValueError(record)
             everything.append(path)
+            if not len(everything) % A_WHILE:
+                meanwhile()
         else:
             raise ValueError("truncated")
         if not all(sizes) or (sizes and not b"".join(sizes).isdigit()):

@@ -28,6 +28,7 @@ LENGTH = struct.Struct(">I")
 SET_PIPE_SIZE = 1031
 USUAL, WIDE = 64 << 10, 1 << 20
 # A frame longer than this is read into a buffer of its own, which then is its blob.
+AHEAD = 16 << 20
 LARGE = 64 << 10
 PACKAGE = "_cloudist"
 
@@ -74,6 +75,16 @@ class Frames:
             header = json.loads(whole[:newline].decode("utf-8"))
             del whole[: newline + 1]
             yield header, whole
+            yield from self.feed(b"")
+            self._expect_large()
+
+    def read_ahead(self, descriptor):
+        """Takes what has come, for whoever will look at it. To be called while a frame is served."""
+        while len(self._buffer) < AHEAD:
+            data = read_some(descriptor, WIDE)
+            if not data:
+                return
+            self._buffer += data
 
     def _expect_large(self):
         """What follows of a large frame won't be copied again and again as it grows."""
@@ -88,14 +99,15 @@ class Frames:
 
     def feed(self, data):
         self._buffer += data
-        start, available = 0, len(self._buffer)
+        start = 0
         try:
-            while available - start >= 4:
+            # More may come while a frame is served.
+            while len(self._buffer) - start >= 4:
                 (length,) = LENGTH.unpack_from(self._buffer, start)
                 if length > FRAME_LIMIT:
                     raise ProtocolError("a frame of %d bytes is too long" % length)
                 end = start + 4 + length
-                if end > available:
+                if end > len(self._buffer):
                     break
                 newline = self._buffer.find(b"\n", start + 4, end)
                 if newline < 0:
@@ -393,6 +405,10 @@ class Runner:
         self.intake.release()
         while self._idle and not self.outlet.congested:
             self._idle.popleft()()
+
+    def read_ahead(self):
+        """Takes what has come from the engine, while something else is worked on: OpenSSH's server copies what isn't taken."""
+        self._frames.read_ahead(self._source)
 
     def contents_have_come(self):
         """From here on little comes at a time."""

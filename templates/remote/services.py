@@ -29,6 +29,8 @@ STAGES = {
     "signal": "exec",
     "fetch": "fetch",
 }
+# On more cores the disk, or the engine, is what a tree waits for.
+MOST_WRITERS = 4
 KINDS = {FileNotFoundError: "missing", PermissionError: "permission", NotADirectoryError: "missing"}
 
 
@@ -46,8 +48,10 @@ class Services:
         if self._opened_store is None:
             from .store import Store
 
-            fork = self._runner.processes.fork if processors() > 1 else None
-            self._opened_store = Store(self._runner.base, self._runner.run_id, fork=fork)
+            runner, cores = self._runner, processors()
+            crew = (runner.processes.fork, runner.loop.on_readable, min(cores, MOST_WRITERS))
+            crew = crew if cores > 1 else None
+            self._opened_store = Store(runner.base, runner.run_id, crew=crew, meanwhile=runner.read_ahead)
         return self._opened_store
 
     @property

@@ -27,16 +27,20 @@ class Store:
     """One run's hold on the store of its machine: `snapshot` says what is wanted, `pack` and `part` bring contents,
     `build` makes the tree whole or tells what it lacks."""
 
-    def __init__(self, base, run, kept_trees=KEPT_TREES, kept_bytes=KEPT_BYTES, fork=None):
-        """`fork`, as of `Processes`, if there are cores for more than one process."""
+    def __init__(
+        self, base, run, kept_trees=KEPT_TREES, kept_bytes=KEPT_BYTES, crew=None, meanwhile=lambda: None
+    ):
+        """`crew` is what `Writers` need, if there are cores for more than one process. `meanwhile` is called every few
+        milliseconds of work that takes long."""
         self.base = os.path.realpath(os.path.expanduser(base))
         self.run = run
         self.kept_trees = kept_trees
         self.kept_bytes = kept_bytes
         self.trees = os.path.join(self.base, "trees")
         self.attic = Attic(os.path.join(self.base, "store", "attic"))
-        self._fork = fork
-        self._writer = None
+        self._crew = crew
+        self._meanwhile = meanwhile
+        self._writers = None
         self._held = {}
         self._guess = self._tree = self._uploads = self._awaits_manifest = self._when_aimed = None
         try:
@@ -55,6 +59,9 @@ class Store:
                     self._guess.look()
         except OSError:
             self._forget_guess()
+        if self._guess is None and self._crew is not None:
+            # All of it has to be written, probably.
+            from . import writer  # noqa: F401
 
     def _forget_guess(self):
         guess, self._guess = self._guess, None
@@ -69,7 +76,7 @@ class Store:
         if self._uploads is not None:
             self._uploads.pause()
         self._uploads = None
-        self._part_with_writer()
+        self._part_with_writers()
         self._with_room("look at the store", self._aim, snapshot, key, header, blob)
         if self._when_aimed is not None and self.aims_at(self._when_aimed[0]):
             action, self._when_aimed = self._when_aimed[1], None
@@ -85,10 +92,11 @@ class Store:
                 if header.get("base"):
                     return
                 raise StoreError("corrupt", "failed to read the manifest: it is not the one of %s" % snapshot)
-            manifest = Manifest(data)
+            manifest = Manifest(data, meanwhile=self._meanwhile)
         self._tree = self._held.get(key) or self._claim(key)
         os.utime(self._tree.slot.side)
         self._tree.aim(manifest)
+        self._meanwhile()
         self._uploads = Uploads(self._tree)
         self._awaits_manifest = None
 
@@ -147,52 +155,49 @@ class Store:
             tree.put(files, data)
 
     def _hand_over(self, tree, files, data):
-        """Lets another process write contents, if that is worth it and one has time."""
-        if self._writer is None:
-            if self._fork is None or len(tree.wanted) < MANY or threading.active_count() > 1:
+        """Lets other processes write contents, if that is worth it."""
+        if self._writers is None:
+            if self._crew is None or len(tree.wanted) < MANY or threading.active_count() > 1:
                 return False
-            from .writer import Writer
+            from .writer import Writers
 
             tree.begin()
             try:
-                self._writer = Writer(self._fork, tree)
+                self._writers = Writers(tree, *self._crew, self._meanwhile)
             except OSError:
-                self._fork = None
+                self._crew = None
                 return False
-        return self._ask_writer(lambda writer: writer.put(files, data))
-
-    def _ask_writer(self, action):
         try:
-            return action(self._writer)
+            return self._writers.put(files, data)
         except StoreError as error:
             self._do_alone(error)
-            self._part_with_writer()
+            self._part_with_writers()
             return False
 
     def _do_alone(self, error):
-        """What the other process had no room for stays wanted. It is written here, where room can be made."""
+        """What the others had no room for stays wanted. It is written here, where room can be made."""
         if error.kind != "disk-full":
             raise error
-        self._fork = None
+        self._crew = None
 
-    def _part_with_writer(self):
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            try:
-                writer.settle()
-            except StoreError as error:
-                self._do_alone(error)
-            finally:
-                writer.end()
+    def _part_with_writers(self):
+        writers, self._writers = self._writers, None
+        if writers is None:
+            return
+        try:
+            writers.settle()
+        except StoreError as error:
+            self._do_alone(error)
+        finally:
+            rest = writers.end()
+        for files, data in rest:
+            self._with_room("store contents", self._tree.put, files, data)
 
     def part(self, header, blob):
         """Takes a piece of one large content: bytes, or with `from` and `ops` what comes of another content."""
         if self._awaits_manifest is not None:
             return
         tree = self._current()
-        if self._writer is not None:
-            # No further portion may come for a while, and others wait for what it has.
-            self._ask_writer(lambda writer: writer.look())
         index, old = header["file"], header.get("from")
         if not 0 <= index < len(tree.target) or header["offset"] < 0:
             raise StoreError("corrupt", "failed to store a content: nobody asked for it")
@@ -209,7 +214,7 @@ class Store:
         tree = self._current()
         if tree.target.id != snapshot:
             raise StoreError("corrupt", "failed to build %s: its manifest was never sent" % snapshot)
-        self._part_with_writer()
+        self._part_with_writers()
         missing = self._with_room("build the tree", tree.complete, self.trees)
         try:
             if missing:
@@ -245,8 +250,8 @@ class Store:
     def close(self):
         """Lets go of everything, and prunes. The trees stay for the next run."""
         self._forget_guess()
-        if self._writer is not None:
-            self._writer.end()
+        if self._writers is not None:
+            self._writers.end()
         if self._uploads is not None:
             self._uploads.pause()
         for tree in self._held.values():

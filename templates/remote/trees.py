@@ -147,6 +147,7 @@ class Tree:
     def take_back(self, files, stamps):
         """What was lent: contents without a stamp, or with one of zeros, are wanted as before."""
         stamps, here = iter(stamps), []
+        self._lent.difference_update(self.target.hashes[index] for index in files)
         for index in files:
             stamp = next(stamps, None)
             if stamp is not None and any(stamp):
@@ -154,7 +155,6 @@ class Tree:
                 here.append(index)
             else:
                 self.wanted[self.target.hashes[index]] = [index]
-        self._lent.clear()
         self.tell("have", here)
 
     def stamps(self, files):

@@ -1,92 +1,170 @@
-"""A second process that writes contents into a tree, where a machine has cores to spare.
+"""Further processes that write contents into a tree, where a machine has cores to spare.
 
-A forked copy of the runner, which knows the tree as it was then. Gets contents by shared memory, puts them as the runner itself
-would, and answers with the stamps of the files. Never decides what a tree wants.
+Forked copies of the runner, which know the tree as it was then. They get contents by shared memory, put them as the runner itself
+would, and answer with the stamps of the files. The runner goes on reading meanwhile: what it doesn't take from OpenSSH's server
+in time, that copies over and over. Never decides what a tree wants.
 """
 
 import json
 import mmap
+import os
 import select
-import socket
 import struct
 from array import array
+from collections import deque
 
+from .disk import write_all
 from .faults import StoreError
 from .processes import stand_alone
 from .trees import WIDTH, nobody
 
-# The largest portion that is handed over.
+# The largest portion that is handed over, and what may wait for that.
 ROOM = 2 << 20
+WAITING = 16 << 20
 COUNT = struct.Struct(">I")
 COUNTS = struct.Struct(">II")
 
 
-class Writer:
-    """The runner's side. Holds one portion at a time; who hands over the next one when it is busy has to write it."""
+class Writers:
+    """The runner's side. Portions wait until one of the processes has time."""
 
-    def __init__(self, fork, tree):
-        self._tree = tree
-        self._memory = mmap.mmap(-1, ROOM)
-        self._files = None
-        self._line, theirs = socket.socketpair()
-        fork(lambda: self._work(theirs), lambda status: None)
-        theirs.close()
+    def __init__(self, tree, fork, watch, count, meanwhile):
+        """`fork` as of `Processes`, `watch` as of a loop, `meanwhile` as of the store."""
+        self._tree, self._watch = tree, watch
+        self._all = []
+        self._portions, self._waiting = deque(), 0
+        self._failure = None
+        for _ in range(count):
+            try:
+                self._all.append(Writer(fork, tree))
+                meanwhile()
+            except OSError:
+                if not self._all:
+                    raise
+                break
+        for writer in self._all:
+            watch(writer.fileno(), self._look)
 
     def put(self, files, data):
-        """Hands contents over, as `Tree.put` takes them. Whether it could."""
-        self.look()
-        if self._line is None or self._files is not None or len(data) > ROOM or not self._tree.lend(files):
+        """Takes contents, as `Tree.put` does. Whether it could."""
+        self._look()
+        self._tell()
+        if not self._all or len(data) > ROOM or not self._tree.lend(files):
             return False
-        self._memory[: len(data)] = data
-        self._files = files
-        try:
-            self._line.sendall(COUNT.pack(len(files)) + array("I", files).tobytes())
-        except OSError:
-            self._give_up()
-            return False
+        self._portions.append((files, data))
+        self._waiting += len(data)
+        self._hand_out()
+        while self._waiting > WAITING and self._all:
+            self._look(None)
+            self._tell()
         return True
 
-    def look(self):
-        """Tells the tree what has become of what was handed over, if it is known by now."""
-        if self._files is not None and select.select([self._line], [], [], 0)[0]:
-            self.settle()
-
     def settle(self):
-        """Waits for what was handed over, and tells the tree what has become of it."""
-        if self._files is None:
-            return
-        try:
-            lengths = COUNTS.unpack(exactly(self._line, COUNTS.size))
-            stamps, failure = [exactly(self._line, length) for length in lengths]
-        except OSError:
-            return self._give_up()
-        files, self._files = self._files, None
-        numbers = iter(array("Q", stamps))
-        self._tree.take_back(files, zip(*[numbers] * WIDTH))
-        if failure:
-            raise StoreError(*json.loads(failure.decode("ascii")))
-
-    def _give_up(self):
-        """The process is gone. What it has written of a portion is written once more."""
-        files, self._files = self._files, None
-        self._tree.take_back(files, ())
-        self.end()
+        """Waits until all has been written, as far as somebody is there to write it."""
+        while self._all and (self._portions or any(writer.files for writer in self._all)):
+            self._look(None)
+            self._tell()
 
     def end(self):
-        if self._line is not None:
-            self._line.close()
-            self._line = None
+        """Returns what nobody has written, and what is wanted as before."""
+        for writer in list(self._all):
+            self._part_with(writer)
+        rest = list(self._portions)
+        self._portions.clear()
+        for files, _ in rest:
+            self._tree.take_back(files, ())
+        return rest
 
-    def _work(self, line):
+    def _tell(self):
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _look(self, wait=0):
+        """Tells the tree what has become of portions, and hands out others."""
+        busy = [writer for writer in self._all if writer.files]
+        for writer in select.select(busy, [], [], wait)[0] if busy else ():
+            files = writer.files
+            try:
+                stamps, failure = writer.answer()
+            except OSError:
+                # It is gone. What it has written of the portion is written once more.
+                self._part_with(writer)
+                continue
+            self._tree.take_back(files, stamps)
+            self._failure = self._failure or failure
+        self._hand_out()
+
+    def _hand_out(self):
+        for writer in [writer for writer in self._all if not writer.files]:
+            if not self._portions or self._failure is not None:
+                return
+            files, data = self._portions[0]
+            try:
+                writer.write(files, data)
+            except OSError:
+                self._part_with(writer)
+                continue
+            self._portions.popleft()
+            self._waiting -= len(data)
+
+    def _part_with(self, writer):
+        self._all.remove(writer)
+        self._watch(writer.fileno(), None)
+        if writer.files:
+            self._tree.take_back(writer.files, ())
+        writer.close()
+
+
+class Writer:
+    """One of the processes, which has one portion at a time."""
+
+    def __init__(self, fork, tree):
+        self.files = None
+        self._tree = tree
+        self._memory = mmap.mmap(-1, ROOM)
+        asked, self._ask = os.pipe()
+        self._answers, answer = os.pipe()
+        try:
+            fork(lambda: self._work(asked, answer), lambda status: None)
+        except OSError:
+            self.close()
+            raise
+        finally:
+            os.close(asked)
+            os.close(answer)
+
+    def fileno(self):
+        return self._answers
+
+    def write(self, files, data):
+        self._memory[: len(data)] = data
+        write_all(self._ask, COUNT.pack(len(files)) + array("I", files).tobytes())
+        self.files = files
+
+    def answer(self):
+        """The stamps of what was written, and what went wrong, if anything has."""
+        lengths = COUNTS.unpack(exactly(self._answers, COUNTS.size))
+        stamps, failure = [exactly(self._answers, length) for length in lengths]
+        self.files = None
+        numbers = iter(array("Q", stamps))
+        error = StoreError(*json.loads(failure.decode("ascii"))) if failure else None
+        return zip(*[numbers] * WIDTH), error
+
+    def close(self):
+        os.close(self._ask)
+        os.close(self._answers)
+
+    def _work(self, asked, answer):
         # The lock is kept: nobody may have the tree while something is written to it.
-        stand_alone(line.fileno(), *self._tree.slot.locked())
+        stand_alone(asked, answer, *self._tree.slot.locked())
         self._tree.tell = nobody
         try:
             while True:
-                (count,) = COUNT.unpack(exactly(line, COUNT.size))
-                files = array("I", exactly(line, count * array("I").itemsize))
+                (count,) = COUNT.unpack(exactly(asked, COUNT.size))
+                files = array("I", exactly(asked, count * array("I").itemsize))
                 stamps, failure = self._written(files)
-                line.sendall(COUNTS.pack(len(stamps), len(failure)) + stamps + failure)
+                write_all(answer, COUNTS.pack(len(stamps), len(failure)) + stamps + failure)
         except OSError:
             return 0
 
@@ -103,11 +181,11 @@ class Writer:
         return stamps.tobytes(), failure
 
 
-def exactly(line, length):
+def exactly(descriptor, length):
     """As many bytes; ConnectionError if the other end is gone."""
     data = b""
     while len(data) < length:
-        piece = line.recv(length - len(data), socket.MSG_WAITALL)
+        piece = os.read(descriptor, length - len(data))
         if not piece:
             raise ConnectionResetError("the other process has ended")
         data += piece

@@ -3,6 +3,7 @@
 Boots exactly as over SSH. Holds no expectations: tests say what should come back.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -25,11 +26,22 @@ LENGTH = struct.Struct(">I")
 PATIENCE = 30.0
 
 
-def digest(data):
-    """The name of a content."""
+@functools.cache
+def digests():
     found = {}
     exec((TEMPLATES / "digests.py").read_text(), found)
-    return found["digest"](data)
+    return found
+
+
+def digest(data):
+    """The name of a content."""
+    return digests()["digest"](data)
+
+
+def encoded(header, blob=b""):
+    """A frame."""
+    text = json.dumps(header).encode() + b"\n"
+    return LENGTH.pack(len(text) + len(blob)) + text + blob
 
 
 class Frame:
@@ -95,8 +107,10 @@ class Machine:
         return self
 
     def send(self, header, blob=b""):
-        text = json.dumps(header).encode() + b"\n"
-        data = memoryview(LENGTH.pack(len(text) + len(blob)) + text + blob)
+        self.write(encoded(header, blob))
+
+    def write(self, data):
+        data = memoryview(data)
         while data:
             data = data[self.process.stdin.write(data) :]
 
@@ -149,7 +163,7 @@ class Machine:
         self.process.stdout.close()
 
     def snapshot(self, files):
-        """Sends files as a snapshot; returns the tree."""
+        """Sends files as a snapshot, all at once; returns the tree."""
         import hashlib
 
         records = []
@@ -158,13 +172,16 @@ class Machine:
             records.append(b"f %d %s %s\0" % (len(data), digest(data), path.encode()))
         manifest = b"cloudist-manifest 2\n" + b"".join(records)
         snapshot = hashlib.sha256(manifest).hexdigest()
-        self.send({"t": "snapshot", "id": snapshot, "key": "0123456789abcdef"}, zlib.compress(manifest))
         contents = [
             content if isinstance(content, bytes) else content.encode()
             for _, content in sorted(files.items())
         ]
-        self.send({"t": "pack", "files": list(range(len(contents))), "z": False}, b"".join(contents))
-        self.send({"t": "build", "id": snapshot})
+        frames = (
+            ({"t": "snapshot", "id": snapshot, "key": "0123456789abcdef"}, zlib.compress(manifest)),
+            ({"t": "pack", "files": list(range(len(contents))), "z": False}, b"".join(contents)),
+            ({"t": "build", "id": snapshot}, b""),
+        )
+        self.write(b"".join(encoded(*frame) for frame in frames))
         return self.wait("built")["tree"]
 
 

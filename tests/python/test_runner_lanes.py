@@ -1,25 +1,17 @@
 """Contents that come over several channels: what is served when, and what is left of them."""
 
 import hashlib
-import json
 import os
 import socket
-import struct
 import subprocess
 import sys
 import zlib
 
 import pytest
-from harness import TEMPLATES, digest
+from harness import TEMPLATES, digest, encoded
 
-LENGTH = struct.Struct(">I")
 KEY = "0123456789abcdef"
 FILES = {"%02d" % number: b"%d" % number * 50_000 for number in range(12)}
-
-
-def encoded(header, blob=b""):
-    text = json.dumps(header).encode() + b"\n"
-    return LENGTH.pack(len(text) + len(blob)) + text + blob
 
 
 @pytest.fixture

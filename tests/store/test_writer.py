@@ -1,17 +1,20 @@
-"""Contents that two processes write side by side: the same tree as if one had, whatever becomes of the other."""
+"""Contents that several processes write side by side: the same tree as if one had, whatever becomes of the others."""
 
+import contextlib
 import os
 import signal
 
 import pytest
 from conftest import KEY, Snapshot, refused, store
 
+from _cloudist import writer
+
 PORTION = 50
 
 
 @pytest.fixture
 def processes(monkeypatch):
-    """Forks as the runner would, for trees that lack a few files already."""
+    """Forks as the runner would, for trees that lack a few files already. What nobody looks after is looked at with the next portion."""
     pids = []
 
     def fork(body, on_exit):
@@ -28,6 +31,7 @@ def processes(monkeypatch):
     # Plugins of this pytest have threads; a runner that has some doesn't fork.
     monkeypatch.setattr(store.threading, "active_count", lambda: 1)
     fork.pids = pids
+    fork.crew = lambda count: (fork, lambda descriptor, callback: None, count)
     yield fork
     for pid in pids:
         os.waitpid(pid, 0)
@@ -68,6 +72,29 @@ def put(opened, snapshot):
     return reply["tree"]
 
 
+@contextlib.contextmanager
+def held(processes, count):
+    """Whoever is forked meanwhile doesn't begin."""
+    forked = processes.pids
+    fork = os.fork
+
+    def stopped():
+        pid = fork()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        else:
+            os.waitpid(pid, os.WUNTRACED)
+        return pid
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fork", stopped)
+        yield
+    assert len(forked) == count
+    for pid in forked:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
 def handed_over(opened, monkeypatch):
     """Counts what the other process was given."""
     count = []
@@ -82,23 +109,24 @@ def handed_over(opened, monkeypatch):
     return count
 
 
-def test_a_tree_by_two_processes(processes, open_store, monkeypatch):
-    opened = open_store(fork=processes)
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_tree_by_several_processes(processes, open_store, monkeypatch, number):
+    opened = open_store(crew=processes.crew(number))
     count = handed_over(opened, monkeypatch)
     snapshot = snapshot_of(1000, b"first ")
     assert content_of(put(opened, snapshot)) == expected(snapshot)
-    assert len(processes.pids) == 1 and 0 < sum(count) < 1000
+    assert len(processes.pids) == number and sum(count) == 1000
     opened.close()
-    again = open_store("r2", fork=processes)
+    again = open_store("r2", crew=processes.crew(number))
     snapshot.aim(again)
-    assert again.build(snapshot.id)[0]["t"] == "built" and len(processes.pids) == 1
+    assert again.build(snapshot.id)[0]["t"] == "built" and len(processes.pids) == number
     edited = snapshot_of(1000, b"second ")
     assert content_of(put(again, edited)) == expected(edited)
 
 
 def test_a_content_that_several_files_have_is_written_once_for_all(processes, open_store):
     snapshot = Snapshot({"%03d" % n: b"%d" % (n // 2) for n in range(200)})
-    opened = open_store(fork=processes)
+    opened = open_store(crew=processes.crew(2))
     snapshot.aim(opened)
     first = list(range(0, 200, 2))
     opened.pack({"files": first}, b"".join(snapshot.contents[file] for file in first))
@@ -107,7 +135,7 @@ def test_a_content_that_several_files_have_is_written_once_for_all(processes, op
 
 
 def test_wrong_contents_are_refused_and_can_be_sent_anew(processes, open_store):
-    opened = open_store(fork=processes)
+    opened = open_store(crew=processes.crew(2))
     snapshot = snapshot_of(400, b"x")
     snapshot.aim(opened)
     (header, data), *others = portions(snapshot)
@@ -123,13 +151,14 @@ def test_wrong_contents_are_refused_and_can_be_sent_anew(processes, open_store):
     assert content_of(put(opened, snapshot)) == expected(snapshot)
 
 
-def test_the_other_process_is_killed(processes, open_store):
-    opened = open_store(fork=processes)
+def test_one_process_of_two_is_killed(processes, open_store):
+    opened = open_store(crew=processes.crew(2))
     snapshot = snapshot_of(600, b"killed ")
     snapshot.aim(opened)
     first, *others = portions(snapshot)
-    opened.pack(*first)
-    os.kill(processes.pids[0], signal.SIGKILL)
+    with held(processes, 2):
+        opened.pack(*first)
+        os.kill(processes.pids[0], signal.SIGKILL)
     for portion in others:
         opened.pack(*portion)
     _, need = opened.build(snapshot.id)
@@ -139,8 +168,41 @@ def test_the_other_process_is_killed(processes, open_store):
     assert need is None and content_of(reply["tree"]) == expected(snapshot)
 
 
+def test_what_waits_for_processes_that_are_killed_is_written_all_the_same(processes, open_store):
+    opened = open_store(crew=processes.crew(2))
+    snapshot = snapshot_of(600, b"killed ")
+    snapshot.aim(opened)
+    with held(processes, 2):
+        for portion in portions(snapshot):
+            opened.pack(*portion)
+        for pid in processes.pids:
+            os.kill(pid, signal.SIGKILL)
+    _, need = opened.build(snapshot.id)
+    assert need["files"] == [[0, 2 * PORTION - 1]]
+    snapshot.send(opened, need)
+    reply, need = opened.build(snapshot.id)
+    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+
+
+def test_no_more_than_a_limit_waits(processes, open_store, monkeypatch):
+    monkeypatch.setattr(writer, "WAITING", 2000)
+    opened = open_store(crew=processes.crew(2))
+    snapshot = snapshot_of(1000, b"limited ")
+    waiting = []
+    hand_out = writer.Writers._hand_out
+
+    def watched(writers):
+        hand_out(writers)
+        waiting.append(writers._waiting)
+
+    monkeypatch.setattr(writer.Writers, "_hand_out", watched)
+    assert content_of(put(opened, snapshot)) == expected(snapshot)
+    largest = max(len(data) for _, data in portions(snapshot))
+    assert 0 < max(waiting) <= 2000 + largest and waiting[-1] == 0
+
+
 def test_nobody_has_the_tree_while_it_is_written_to(processes, open_store, base):
-    opened = open_store(fork=processes)
+    opened = open_store(crew=processes.crew(1))
     snapshot = snapshot_of(300, b"held ")
     snapshot.aim(opened)
     opened.pack(*portions(snapshot)[0])
@@ -156,21 +218,22 @@ def test_nobody_has_the_tree_while_it_is_written_to(processes, open_store, base)
     assert tree.endswith(KEY.encode()) and content_of(tree.decode()) == expected(snapshot)
 
 
-def test_a_disk_that_is_full_for_the_other_process(processes, small_disk, open_store):
+def test_a_disk_that_is_full_for_the_other_processes(processes, small_disk, open_store):
     snapshot = Snapshot({"%03d" % n: os.urandom(6000) for n in range(400)})
-    opened = open_store(where=small_disk, fork=processes)
+    opened = open_store(where=small_disk, crew=processes.crew(2))
     snapshot.aim(opened)
 
     def rest():
         for portion in portions(snapshot):
             opened.pack(*portion)
+        opened.build(snapshot.id)
 
     assert refused(rest).kind == "disk-full"
     assert opened.aims_at(snapshot.id) and snapshot.lacks(opened)
 
 
-def test_room_is_made_for_the_other_process(processes, small_disk, open_store, monkeypatch):
-    opened = open_store(where=small_disk, fork=processes)
+def test_room_is_made_for_the_other_processes(processes, small_disk, open_store, monkeypatch):
+    opened = open_store(where=small_disk, crew=processes.crew(2))
     Snapshot({"before": os.urandom(500_000)}).put(opened)
     snapshot = Snapshot({"%03d" % n: os.urandom(6000) for n in range(100)})
     count = handed_over(opened, monkeypatch)
