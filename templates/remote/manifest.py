@@ -5,6 +5,7 @@ few milliseconds, since each check looks at all of them at once. Touches no file
 """
 
 import hashlib
+import marshal
 import operator
 import zlib
 from itertools import islice
@@ -37,6 +38,28 @@ class Manifest:
                 self._check(everything)
         except (ValueError, StopIteration):
             raise StoreError("corrupt", "failed to read the manifest: it is malformed") from None
+
+    def columns(self):
+        """What reading it came to, for `recalled`."""
+        found = self.paths, self.kinds, self.hashes, self.sizes, self.links, sorted(self.directories)
+        columns = marshal.dumps(found, 2)
+        return self._seal(columns) + columns
+
+    @classmethod
+    def recalled(cls, data, columns):
+        """The manifest in `data`, with the columns that it had when it was read before; None if these are not its columns."""
+        manifest = cls.__new__(cls)
+        manifest.data, manifest.id = data, hashlib.sha256(data).hexdigest()
+        seal, columns = columns[:64], columns[64:]
+        if seal != manifest._seal(columns):
+            return None
+        found = marshal.loads(columns)
+        manifest.paths, manifest.kinds, manifest.hashes, manifest.sizes, manifest.links, directories = found
+        manifest.directories = set(directories)
+        return manifest
+
+    def _seal(self, columns):
+        return hashlib.sha256(self.id.encode("ascii") + columns).hexdigest().encode("ascii")
 
     def __len__(self):
         return len(self.paths)

@@ -1,7 +1,7 @@
 """The places for trees on a machine: each belongs to a project, and is held by one run at a time.
 
     trees/<key>[-n]/              a tree
-    trees/<key>[-n].cloudist/     beside it: lock, id, manifest or unfinished, stat, incoming/, kept
+    trees/<key>[-n].cloudist/     beside it: lock, id, manifest or unfinished, columns, stat, incoming/, kept
 
 Knows what is recorded of a tree, not what is in it. A record is replaced whole or not at all.
 """

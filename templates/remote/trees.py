@@ -42,20 +42,15 @@ class Tree:
         self._is_finished = data is not None
         checked = (self.slot.read("id") or b"").decode("ascii", "replace")
         try:
-            self.base = Manifest(data or self.slot.read("unfinished") or HEADER, checked)
+            self.base = None if data is None else Manifest.recalled(data, self.slot.read("columns") or b"")
+            if self.base is None:
+                self.base = Manifest(data or self.slot.read("unfinished") or HEADER, checked)
         except StoreError:
             self.base, self._is_finished = Manifest(HEADER), False
         if not self._is_finished and not len(self.base):
             disk.remove(self.root)
         self._standing = {path for path in self.base.directories if disk.is_directory(self._at(path))}
-        self._found = found = []
-        lstat, prefix = os.lstat, self.root + b"/"
-        for path in self.base.paths:
-            try:
-                status = lstat(prefix + path)
-                found.append((status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
-            except OSError:
-                found.append(None)
+        self._found = found = disk.stamps(self.root, self.base.paths)
         moved = tuple(path + b"/" for path in self.base.directories - self._standing)
         if moved:
             for index, path in enumerate(self.base.paths):
@@ -295,6 +290,10 @@ class Tree:
         self.slot.write("stat", flat.tobytes())
         self.slot.write("bytes", b"%d" % sum(self.target.sizes))
         self.slot.write("id", self.target.id.encode("ascii"))
+        try:
+            self.slot.write("columns", self.target.columns())
+        except OSError:
+            pass  # The next run reads the manifest instead.
         self._is_stale = False
 
     def find(self, digest):

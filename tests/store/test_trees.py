@@ -1,11 +1,12 @@
 """What a tree holds after it was built, and after tests have been at work in it."""
 
 import os
+import pathlib
 import random
 import stat
 
 import pytest
-from conftest import KEY, Snapshot, disk
+from conftest import KEY, Snapshot, disk, manifest
 
 SAMPLE = {
     "0/p/a.py": b"print(1)\n",
@@ -78,6 +79,38 @@ def test_the_second_run_finds_the_tree_complete(open_store):
         reply, need = second.build(Snapshot(SAMPLE).id)
         assert need is None and reply["tree"] == os.fsdecode(tree)
         second.close()
+
+
+def test_a_manifest_is_read_once(open_store, monkeypatch):
+    snapshot, first = Snapshot(SAMPLE), open_store()
+    tree, _ = snapshot.put(first)
+    first.close()
+    columns = pathlib.Path(os.fsdecode(tree) + ".cloudist", "columns").read_bytes()
+    base, again = manifest.Manifest(snapshot.manifest), manifest.Manifest.recalled(snapshot.manifest, columns)
+    assert vars(again) == vars(base)
+    edited = Snapshot({**SAMPLE, "0/p/a.py": b"print(2)\n"})
+    assert manifest.Manifest.recalled(edited.manifest, columns) is None
+    second = open_store("r2")
+    monkeypatch.setattr(manifest.Manifest, "_parse", None)
+    second.guess()
+    assert snapshot.put(second) == (tree, [])
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "changed"])
+def test_what_a_manifest_was_read_as_is_damaged(open_store, damage):
+    snapshot, first = Snapshot(SAMPLE), open_store()
+    tree, _ = snapshot.put(first)
+    first.close()
+    columns = pathlib.Path(os.fsdecode(tree) + ".cloudist", "columns")
+    known = columns.read_bytes()
+    changed = known[:200] + bytes([known[200] ^ 1]) + known[201:]
+    columns.write_bytes({"missing": b"", "empty": b"", "cut": known[:-1], "changed": changed}[damage])
+    if damage == "missing":
+        columns.unlink()
+    second = open_store("r2")
+    second.guess()
+    assert snapshot.put(second) == (tree, [])
+    assert contents(tree) == expected(SAMPLE)
 
 
 def test_an_edit_touches_one_file_of_the_same_tree(open_store):
