@@ -246,7 +246,8 @@ mod tests {
 
     #[test]
     fn the_further_away_the_sooner_they_are_worth_it() {
-        let enough = |megabytes: u64, milliseconds: u64| is_worth_it(megabytes << 20, Duration::from_millis(milliseconds));
+        let enough =
+            |megabytes: u64, milliseconds: u64| is_worth_it(megabytes << 20, Duration::from_millis(milliseconds));
         assert!(!enough(10, 20) && enough(31, 20));
         assert!(!enough(5, 100) && enough(7, 100));
     }
