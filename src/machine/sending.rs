@@ -31,6 +31,9 @@ const WORTH_COMPRESSING: u64 = 40 << 20;
 /// What may be on the way: OpenSSH's window, and what waits here until it has room.
 const ON_THE_WAY: u64 = 6 << 20;
 
+/// A frame can't hold a manifest of any length as it is.
+const UNWIELDY: usize = 16 << 20;
+
 /// What goes to the machine before it is asked to build.
 pub struct Round {
     pub opening: Option<(ToRunner, Opening)>,
@@ -54,7 +57,7 @@ impl Opening {
     /// As it travels. Nearby it takes longer to compress a manifest than to send what that saves.
     async fn blob(self, preparation: &Arc<Preparation>, is_far: bool) -> Bytes {
         match self {
-            Self::Whole if is_far => {
+            Self::Whole if is_far || preparation.manifest.len() > UNWIELDY => {
                 let preparation = Arc::clone(preparation);
                 let compressing = tokio::task::spawn_blocking(move || preparation.compressed());
                 compressing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

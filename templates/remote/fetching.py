@@ -91,6 +91,12 @@ class Fetching:
 
     def _end(self, failure=None, is_slow=False):
         self._close()
+        try:
+            self._store.settle()
+        except StoreError as error:
+            if error.kind != "corrupt":
+                return self._runner.error("snapshot", error.kind, error.message)
+            failure = failure or "what it sent is damaged: %s" % error.message
         told = {"t": "fetched-from", "bytes": self._bytes, "failure": failure, "slow": is_slow}
         self._runner.send(told)
         if not self._store.aims_at(self._id):

@@ -28,8 +28,9 @@ LENGTH = struct.Struct(">I")
 SET_PIPE_SIZE = 1031
 USUAL, WIDE = 64 << 10, 1 << 20
 # A frame longer than this is read into a buffer of its own, which then is its blob.
-AHEAD = 16 << 20
 LARGE = 64 << 10
+# So much is taken before anybody has looked at it.
+AHEAD = 16 << 20
 PACKAGE = "_cloudist"
 
 
@@ -374,6 +375,7 @@ class Runner:
         self._frames = Frames()
         self._idle = deque()
         self._delayed = []
+        self._is_reading = False
         os.set_blocking(source, False)
         self.loop.on_readable(source, self._read)
 
@@ -407,8 +409,9 @@ class Runner:
             self._idle.popleft()()
 
     def read_ahead(self):
-        """Takes what has come from the engine, while something else is worked on: OpenSSH's server copies what isn't taken."""
-        self._frames.read_ahead(self._source)
+        """Takes what has come from the engine while a message of its is worked on: OpenSSH's server copies what isn't taken."""
+        if self._is_reading:
+            self._frames.read_ahead(self._source)
 
     def contents_have_come(self):
         """From here on little comes at a time."""
@@ -418,7 +421,10 @@ class Runner:
         self.send(dict(subject, t="error", stage=stage, kind=kind, message=message))
 
     def _read(self):
-        if self.take(self._source, self._frames) == "end":
+        self._is_reading = True
+        ended = self.take(self._source, self._frames) == "end"
+        self._is_reading = False
+        if ended:
             self.loop.stop()
 
     def take(self, source, frames):

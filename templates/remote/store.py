@@ -19,7 +19,7 @@ from .uploads import Uploads
 KEPT_TREES = 16
 KEPT_BYTES = 2 << 30
 PACK_LIMIT = 64 << 20
-# So many contents have to be wanted before a second process is worth it.
+# So many contents have to be wanted before further processes are worth it.
 MANY = 4000
 
 
@@ -76,7 +76,7 @@ class Store:
         if self._uploads is not None:
             self._uploads.pause()
         self._uploads = None
-        self._part_with_writers()
+        self.settle()
         self._with_room("look at the store", self._aim, snapshot, key, header, blob)
         if self._when_aimed is not None and self.aims_at(self._when_aimed[0]):
             action, self._when_aimed = self._when_aimed[1], None
@@ -171,7 +171,7 @@ class Store:
             return self._writers.put(files, data)
         except StoreError as error:
             self._do_alone(error)
-            self._part_with_writers()
+            self.settle()
             return False
 
     def _do_alone(self, error):
@@ -180,7 +180,8 @@ class Store:
             raise error
         self._crew = None
 
-    def _part_with_writers(self):
+    def settle(self):
+        """Waits until what has come is written, and tells what was wrong with it."""
         writers, self._writers = self._writers, None
         if writers is None:
             return
@@ -214,7 +215,7 @@ class Store:
         tree = self._current()
         if tree.target.id != snapshot:
             raise StoreError("corrupt", "failed to build %s: its manifest was never sent" % snapshot)
-        self._part_with_writers()
+        self.settle()
         missing = self._with_room("build the tree", tree.complete, self.trees)
         try:
             if missing:
@@ -251,7 +252,7 @@ class Store:
         """Lets go of everything, and prunes. The trees stay for the next run."""
         self._forget_guess()
         if self._writers is not None:
-            self._writers.end()
+            self._writers.abandon()
         if self._uploads is not None:
             self._uploads.pause()
         for tree in self._held.values():

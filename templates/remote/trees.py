@@ -132,7 +132,8 @@ class Tree:
     def lend(self, files):
         """Lets somebody else put these contents. Whether it does: each must be wanted, and in one place alone."""
         digests = [self.target.hashes[index] for index in files]
-        if any(self.wanted.get(digest) != [index] for index, digest in zip(files, digests)):
+        is_named_twice = len(set(digests)) < len(digests)
+        if is_named_twice or any(self.wanted.get(digest) != [index] for index, digest in zip(files, digests)):
             return False
         for digest in digests:
             del self.wanted[digest]

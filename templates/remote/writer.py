@@ -49,7 +49,7 @@ class Writers:
         """Takes contents, as `Tree.put` does. Whether it could."""
         self._look()
         self._tell()
-        if not self._all or len(data) > ROOM or not self._tree.lend(files):
+        if not self._all or not files or len(data) > ROOM or not self._tree.lend(files):
             return False
         self._portions.append((files, data))
         self._waiting += len(data)
@@ -61,19 +61,34 @@ class Writers:
 
     def settle(self):
         """Waits until all has been written, as far as somebody is there to write it."""
-        while self._all and (self._portions or any(writer.files for writer in self._all)):
+        while self._all and (self._portions or self._is_busy()):
             self._look(None)
             self._tell()
+        self._tell()
 
     def end(self):
         """Returns what nobody has written, and what is wanted as before."""
         for writer in list(self._all):
-            self._part_with(writer)
+            # Nobody else may write to the same places before it has answered.
+            if writer.files is not None:
+                self._hear(writer)
+            if writer in self._all:
+                self._part_with(writer)
         rest = list(self._portions)
         self._portions.clear()
         for files, _ in rest:
             self._tree.take_back(files, ())
         return rest
+
+    def abandon(self):
+        """Waits for nothing: nobody will ask what has become of the tree."""
+        for writer in self._all:
+            self._watch(writer.fileno(), None)
+            writer.close()
+        self._all.clear()
+
+    def _is_busy(self):
+        return any(writer.files is not None for writer in self._all)
 
     def _tell(self):
         failure, self._failure = self._failure, None
@@ -82,21 +97,22 @@ class Writers:
 
     def _look(self, wait=0):
         """Tells the tree what has become of portions, and hands out others."""
-        busy = [writer for writer in self._all if writer.files]
-        for writer in select.select(busy, [], [], wait)[0] if busy else ():
-            files = writer.files
-            try:
-                stamps, failure = writer.answer()
-            except OSError:
-                # It is gone. What it has written of the portion is written once more.
-                self._part_with(writer)
-                continue
-            self._tree.take_back(files, stamps)
-            self._failure = self._failure or failure
+        for writer in select.select(self._all, [], [], wait if self._is_busy() else 0)[0]:
+            self._hear(writer)
         self._hand_out()
 
+    def _hear(self, writer):
+        files = writer.files
+        try:
+            stamps, failure = writer.answer()
+        except OSError:
+            # It is gone. What it has written of a portion is written once more.
+            return self._part_with(writer)
+        self._tree.take_back(files, stamps)
+        self._failure = self._failure or failure
+
     def _hand_out(self):
-        for writer in [writer for writer in self._all if not writer.files]:
+        for writer in [writer for writer in self._all if writer.files is None]:
             if not self._portions or self._failure is not None:
                 return
             files, data = self._portions[0]
@@ -111,7 +127,7 @@ class Writers:
     def _part_with(self, writer):
         self._all.remove(writer)
         self._watch(writer.fileno(), None)
-        if writer.files:
+        if writer.files is not None:
             self._tree.take_back(writer.files, ())
         writer.close()
 
@@ -124,7 +140,12 @@ class Writer:
         self._tree = tree
         self._memory = mmap.mmap(-1, ROOM)
         asked, self._ask = os.pipe()
-        self._answers, answer = os.pipe()
+        try:
+            self._answers, answer = os.pipe()
+        except OSError:
+            os.close(asked)
+            os.close(self._ask)
+            raise
         try:
             fork(lambda: self._work(asked, answer), lambda status: None)
         except OSError:

@@ -113,7 +113,8 @@ def fetch(boot, tmp_path, pin):
 class Impostor:
     """Listens with the right certificate, is asked for contents, and answers as it likes."""
 
-    def __init__(self, certificate, answer):
+    def __init__(self, certificate, answer, snapshot=SNAPSHOT):
+        self._manifest = snapshot.manifest
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(*map(str, certificate))
         self._answer = answer
@@ -127,7 +128,7 @@ class Impostor:
             said = line.makefile("rb")
             self._receive(said)
             self._receive(said)
-            self.send(line, {"t": "manifest"}, zlib.compress(SNAPSHOT.manifest))
+            self.send(line, {"t": "manifest"}, zlib.compress(self._manifest))
             self._receive(said)
             self._answer(self.send, line)
 
@@ -211,6 +212,29 @@ def test_damaged_contents_are_refused_and_can_come_from_elsewhere(seed, fetch, c
     header = dict(seed.at.header, t="fetch-from", id=SNAPSHOT.id, key=KEY, pin=pin)
     machine.send(dict(header, number=7, token=token(7)))
     assert_whole(machine.wait("built")["tree"])
+
+
+def test_damage_that_shows_only_once_everything_has_come_is_the_peers(fetch, certificate):
+    files = {"%04d.py" % number: b"n = %04d\n" % number for number in range(COUNT)}
+    snapshot = Snapshot(files)
+    contents = list(files.values())
+
+    def answer(send, line):
+        for begin in range(0, COUNT, 1000):
+            data = b"".join(contents[begin : begin + 1000])
+            damaged = begin + 1000 == COUNT
+            send(
+                line,
+                {"t": "pack", "files": list(range(begin, begin + 1000))},
+                data[:-2] + b"x\n" if damaged else data,
+            )
+        send(line, {"t": "end"})
+
+    impostor = Impostor(certificate, answer, snapshot)
+    machine, fetched = fetch(impostor.at, id=snapshot.id)
+    impostor.join()
+    assert "damaged" in fetched["failure"]
+    assert machine.wait("need").json()["files"] == [[COUNT - 1, COUNT - 1]]
 
 
 def test_a_peer_that_breaks_off_in_the_middle_is_gone_on_from(fetch, certificate):

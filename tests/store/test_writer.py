@@ -151,6 +151,66 @@ def test_wrong_contents_are_refused_and_can_be_sent_anew(processes, open_store):
     assert content_of(put(opened, snapshot)) == expected(snapshot)
 
 
+def test_what_went_wrong_is_told_though_somebody_has_looked_already(processes, open_store):
+    opened = open_store(crew=processes.crew(1))
+    snapshot = snapshot_of(100, b"x")
+    snapshot.aim(opened)
+    header, data = portions(snapshot)[0]
+    opened.pack(header, b"y" + data[1:])
+    while opened._writers._is_busy():
+        opened._writers._look()
+    error = refused(opened.build, snapshot.id)
+    assert error.kind == "corrupt" and "another hash" in error.message
+
+
+def test_odd_portions(processes, open_store):
+    opened = open_store(crew=processes.crew(1))
+    snapshot = snapshot_of(200, b"odd ")
+    snapshot.aim(opened)
+    opened.pack({"files": []}, b"")
+    opened.pack({"files": [7, 7]}, 2 * snapshot.contents[7])
+    opened.pack({"files": []}, b"")
+    assert content_of(put(opened, snapshot)) == expected(snapshot)
+    opened.close()
+    again = open_store("r2")
+    again.guess()
+    assert snapshot.put(again)[1] == []
+
+
+def test_a_process_without_work_is_killed(processes, open_store):
+    opened = open_store(crew=processes.crew(1))
+    snapshot = snapshot_of(200, b"idle ")
+    snapshot.aim(opened)
+    first, *others = portions(snapshot)
+    opened.pack(*first)
+    while opened._writers._is_busy():
+        opened._writers._look()
+    os.kill(processes.pids[0], signal.SIGKILL)
+    os.waitid(os.P_PID, processes.pids[0], os.WEXITED | os.WNOWAIT)
+    opened._writers._look()
+    assert opened._writers._all == []
+    for portion in others:
+        opened.pack(*portion)
+    reply, need = opened.build(snapshot.id)
+    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+
+
+def test_nothing_is_written_any_more_once_one_of_two_has_failed(processes, open_store):
+    opened = open_store(crew=processes.crew(2))
+    snapshot = snapshot_of(2 * PORTION, b"slow ")
+    snapshot.aim(opened)
+    first, second = portions(snapshot)
+    with held(processes, 2):
+        opened.pack(first[0], b"y" + first[1][1:])
+        opened.pack(*second)
+    assert refused(opened.build, snapshot.id).kind == "corrupt"
+    _, need = opened.build(snapshot.id)
+    assert need["files"][-1][1] < PORTION
+    snapshot.send(opened, need)
+    reply, need = opened.build(snapshot.id)
+    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+
+
 def test_one_process_of_two_is_killed(processes, open_store):
     opened = open_store(crew=processes.crew(2))
     snapshot = snapshot_of(600, b"killed ")
