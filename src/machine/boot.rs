@@ -1,7 +1,6 @@
 //! From a lease to a runner that answers.
 
-use std::pin::pin;
-use std::time::Instant;
+use std::{convert::Infallible, future, time::Instant};
 
 use super::{
     Event, MachineError, Stage, Start, Teller, Timings,
@@ -63,19 +62,18 @@ pub async fn boot(start: &Start, teller: &Teller) -> Result<(Link, Booted), Mach
     // the way is long.
     let opened = asked.elapsed();
     let mut link = Link::new(machine, session.clone(), child, start.boot_python.clone(), opened);
-    let (mut answered, mut trip) = (pin!(session.round_trip()), None);
-    let booted = {
-        let mut ready = pin!(become_ready(start, &mut link, timings));
-        loop {
-            tokio::select! {
-                // What brings the runner would be waited for.
-                biased;
-                answer = &mut answered, if trip.is_none() => trip = Some(answer.unwrap_or(opened)),
-                booted = &mut ready => break booted?,
-            }
-        }
+    let mut distance = opened;
+    let measuring = async {
+        distance = session.round_trip().await.map_or(opened, |trip| trip.min(opened));
+        future::pending::<Infallible>().await
     };
-    link.distance = trip.map_or(opened, |trip| trip.min(opened));
+    let booted = tokio::select! {
+        // It asks before the runner's modules are on the way, which its answer would wait for.
+        biased;
+        never = measuring => match never {},
+        booted = become_ready(start, &mut link, timings) => booted?,
+    };
+    link.distance = distance;
     Ok((link, booted))
 }
 

@@ -78,10 +78,13 @@ fn on_threads<T: Send>(threads: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
         let own = work();
-        let joined =
-            others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        std::iter::once(own).chain(joined.collect::<Vec<_>>()).collect()
+        std::iter::once(own).chain(others.into_iter().map(join)).collect()
     })
+}
+
+/// Waits for a thread, and goes down with it.
+pub fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Opens a file for reading. Never blocks on a pipe and never follows a link that took its place.

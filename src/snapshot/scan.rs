@@ -106,18 +106,13 @@ pub fn take(request: &Request) -> Result<Snapshot, SnapshotError> {
     let (listed, unwritable) = thread::scope(|scope| {
         let remembering = remembering.map(|remembering| scope.spawn(|| remembering.save()));
         let listed = list(&findings, contents, &plan.layout, started, &mut warnings);
-        (listed, remembering.map_or(Ok(()), join))
+        (listed, remembering.map_or(Ok(()), hashing::join))
     });
     warnings.extend(unwritable.err());
     let (manifest, sources) = listed?;
     warnings.sort();
     warnings.dedup();
     Ok(Snapshot { manifest, layout: plan.layout, sources, warnings })
-}
-
-/// Waits for a thread, and goes down with it.
-fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Lists what was found, with its contents in the order of the files.

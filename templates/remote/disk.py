@@ -31,8 +31,7 @@ def stamps(root, paths):
     try:
         for path in paths:
             try:
-                status = look(path, dir_fd=root, follow_symlinks=False)
-                found.append((status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
+                found.append(stamp(look(path, dir_fd=root, follow_symlinks=False)))
             except OSError:
                 found.append(None)
     finally:

@@ -22,8 +22,8 @@ A_WHILE = 2500
 class Manifest:
     """The files are numbered from 0 in the order of their paths; messages name them by that number."""
 
-    def __init__(self, data, checked=None, meanwhile=lambda: None):
-        """What has the id `checked` was checked before. `meanwhile` is called every few milliseconds."""
+    def __init__(self, data, meanwhile=lambda: None):
+        """`meanwhile` is called every few milliseconds."""
         self.data = data
         self.id = hashlib.sha256(data).hexdigest()
         self.paths, self.kinds, self.hashes, self.sizes = [], [], [], []
@@ -34,8 +34,7 @@ class Manifest:
             meanwhile()
             self._find_directories(everything)
             meanwhile()
-            if self.id != checked:
-                self._check(everything)
+            self._check(everything)
         except (ValueError, StopIteration):
             raise StoreError("corrupt", "failed to read the manifest: it is malformed") from None
 

@@ -49,8 +49,9 @@ class Services:
             from .store import Store
 
             runner, cores = self._runner, processors()
-            crew = (runner.processes.fork, runner.loop.on_readable, min(cores, MOST_WRITERS))
-            crew = crew if cores > 1 else None
+            crew = None
+            if cores > 1:
+                crew = (runner.processes.fork, runner.loop.on_readable, min(cores, MOST_WRITERS))
             self._opened_store = Store(runner.base, runner.run_id, crew=crew, meanwhile=runner.read_ahead)
         return self._opened_store
 

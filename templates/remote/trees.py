@@ -40,11 +40,10 @@ class Tree:
         """Reads the record and looks at every file, but into none."""
         data = self.slot.read("manifest")
         self._is_finished = data is not None
-        checked = (self.slot.read("id") or b"").decode("ascii", "replace")
         try:
             self.base = None if data is None else Manifest.recalled(data, self.slot.read("columns") or b"")
             if self.base is None:
-                self.base = Manifest(data or self.slot.read("unfinished") or HEADER, checked)
+                self.base = Manifest(data or self.slot.read("unfinished") or HEADER)
         except StoreError:
             self.base, self._is_finished = Manifest(HEADER), False
         if not self._is_finished and not len(self.base):

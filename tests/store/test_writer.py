@@ -72,6 +72,12 @@ def put(opened, snapshot):
     return reply["tree"]
 
 
+def assert_whole_once_sent(opened, snapshot, need):
+    snapshot.send(opened, need)
+    reply, need = opened.build(snapshot.id)
+    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+
+
 @contextlib.contextmanager
 def held(processes, count):
     """Whoever is forked meanwhile doesn't begin."""
@@ -206,9 +212,7 @@ def test_nothing_is_written_any_more_once_one_of_two_has_failed(processes, open_
     assert refused(opened.build, snapshot.id).kind == "corrupt"
     _, need = opened.build(snapshot.id)
     assert need["files"][-1][1] < PORTION
-    snapshot.send(opened, need)
-    reply, need = opened.build(snapshot.id)
-    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+    assert_whole_once_sent(opened, snapshot, need)
 
 
 def test_one_process_of_two_is_killed(processes, open_store):
@@ -223,9 +227,7 @@ def test_one_process_of_two_is_killed(processes, open_store):
         opened.pack(*portion)
     _, need = opened.build(snapshot.id)
     assert need["files"] == [[0, PORTION - 1]]
-    snapshot.send(opened, need)
-    reply, need = opened.build(snapshot.id)
-    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+    assert_whole_once_sent(opened, snapshot, need)
 
 
 def test_what_waits_for_processes_that_are_killed_is_written_all_the_same(processes, open_store):
@@ -239,9 +241,7 @@ def test_what_waits_for_processes_that_are_killed_is_written_all_the_same(proces
             os.kill(pid, signal.SIGKILL)
     _, need = opened.build(snapshot.id)
     assert need["files"] == [[0, 2 * PORTION - 1]]
-    snapshot.send(opened, need)
-    reply, need = opened.build(snapshot.id)
-    assert need is None and content_of(reply["tree"]) == expected(snapshot)
+    assert_whole_once_sent(opened, snapshot, need)
 
 
 def test_no_more_than_a_limit_waits(processes, open_store, monkeypatch):
